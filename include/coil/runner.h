@@ -1,0 +1,47 @@
+/*
+ * coil/runner.h - running a program: coil_run, coil_main, and runners that keep a loop between runs
+ *
+ * Source: asyncio.runners.
+ */
+#ifndef COIL_RUNNER_H
+#define COIL_RUNNER_H
+
+#include <coil/loop.h>
+COIL_BEGIN
+
+/**
+ * coil_run - run a coroutine on a new loop, then cancel what is left and close everything: asyncio.run
+ * @coro:   takes, also on failure
+ * @result: moved out: the caller owns it; may be NULL
+ *
+ * Errors: what it raised; COIL_EBUSY inside a running loop; -EINVAL if @coro has no function; -ENOMEM.
+ */
+COIL_ANY_THREAD int coil_run(coil_coro coro, void **result);
+
+/** coil_run_with - the same with options for the loop (borrowed). */
+COIL_ANY_THREAD int coil_run_with(const coil_loop_options *options, coil_coro coro, void **result);
+
+/** coil_main - for main(): coil_run; prints an error to stderr; returns the exit status: 0, or 1 after an error. */
+COIL_ANY_THREAD int coil_main(coil_coro coro);
+
+/* A loop for several runs, made by the first. The runs share one context. */
+typedef struct coil_runner coil_runner;
+
+/** coil_runner_new - @options: copied; NULL for the defaults. Gives. */
+COIL_ANY_THREAD int coil_runner_new(const coil_loop_options *options, coil_runner **runner);
+
+/** coil_runner_enter - make the loop now (asyncio's `with Runner()`). */
+COIL_ON_LOOP int coil_runner_enter(coil_runner *runner);
+
+/** coil_runner_run - as coil_run, keeping the loop. Errors: also COIL_ERUNTIME after close. */
+COIL_ON_LOOP int coil_runner_run(coil_runner *runner, coil_coro coro, void **result);
+
+/** coil_runner_get_loop - makes it if need be; borrowed. Errors: COIL_ERUNTIME after close. */
+COIL_ON_LOOP int coil_runner_get_loop(coil_runner *runner, coil_loop **loop);
+
+/** coil_runner_close - cancel all tasks and wait for them, then close the loop. A second close does nothing. */
+COIL_ON_LOOP int coil_runner_close(coil_runner *runner);
+COIL_ON_LOOP void coil_runner_free(coil_runner *runner); /* closes first; NULL is allowed */
+
+COIL_END
+#endif

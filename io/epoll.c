@@ -1,0 +1,302 @@
+/*
+ * epoll.c - the epoll backend: readiness turned into completions
+ *
+ * An operation is tried at once, unless nothing can be there yet; if it would block it waits in its
+ * descriptor's slot, and wait() makes the system call when epoll reports the descriptor. Registrations are
+ * level-triggered and lazy: one stays when its operation has completed, since the next is likely to follow, and
+ * is taken back when an event finds nobody waiting for it.
+ *
+ * I1 slot->armed is what epoll watches for that descriptor: a superset of what operations wait for
+ * I2 a descriptor is forgotten before it is closed: its number may come back as another file
+ *
+ * Source: epoll(7), epoll_wait(2).
+ */
+#define _GNU_SOURCE /* epoll_pwait2 */
+#include "epoll.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "../src/base/alloc.h"
+
+#define EVENTS_MAX 256
+#define SLOTS_PER_CHUNK 64u
+
+enum direction { IN, OUT };
+
+typedef struct slot {
+    coil__list waiting[2]; /* operations, by direction, oldest first */
+    uint32_t armed;        /* I1 */
+} slot;
+
+typedef struct epoll_backend {
+    coil__backend base;
+    slot **chunks;   /* by descriptor / SLOTS_PER_CHUNK; NULL: no descriptor of that range was used */
+    size_t chunk_count;
+    int epoll_fd, wake_fd;
+    bool no_pwait2; /* the kernel has no epoll_pwait2: milliseconds have to do */
+    struct epoll_event events[EVENTS_MAX];
+} epoll_backend;
+
+static inline epoll_backend *epoll_of(coil__backend *b)
+{
+    return coil_container_of(b, epoll_backend, base);
+}
+
+/* --- slots ---------------------------------------------------------------------------------------------------- */
+
+/* The slot of a descriptor, if there is one already. */
+static slot *find_slot(epoll_backend *e, int fd)
+{
+    size_t chunk = (size_t)fd / SLOTS_PER_CHUNK;
+    if (fd < 0 || chunk >= e->chunk_count || !e->chunks[chunk])
+        return NULL;
+    return &e->chunks[chunk][(size_t)fd % SLOTS_PER_CHUNK];
+}
+
+static int grow_table(epoll_backend *e, size_t chunk)
+{
+    if (chunk < e->chunk_count)
+        return 0;
+    slot **chunks = coil__realloc(e->chunks, (chunk + 1) * sizeof(slot *));
+    if (!chunks)
+        return -ENOMEM;
+    for (size_t i = e->chunk_count; i <= chunk; i++)
+        chunks[i] = NULL;
+    e->chunks = chunks;
+    e->chunk_count = chunk + 1;
+    return 0;
+}
+
+/* The slot of a descriptor, made if need be; NULL without memory. */
+static slot *get_slot(epoll_backend *e, int fd)
+{
+    size_t chunk = (size_t)fd / SLOTS_PER_CHUNK;
+    if (grow_table(e, chunk) < 0)
+        return NULL;
+    if (!e->chunks[chunk]) {
+        slot *slots = coil__calloc(SLOTS_PER_CHUNK * sizeof(slot));
+        if (!slots)
+            return NULL;
+        for (size_t i = 0; i < SLOTS_PER_CHUNK; i++) {
+            coil__list_init(&slots[i].waiting[IN]);
+            coil__list_init(&slots[i].waiting[OUT]);
+        }
+        e->chunks[chunk] = slots;
+    }
+    return &e->chunks[chunk][(size_t)fd % SLOTS_PER_CHUNK];
+}
+
+/* Makes epoll watch exactly @events: I1. 0 or a negative errno. */
+static int arm(epoll_backend *e, slot *s, int fd, uint32_t events)
+{
+    if (s->armed == events)
+        return 0;
+    struct epoll_event ev = {.events = events, .data.fd = fd};
+    int op = s->armed == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+    if (epoll_ctl(e->epoll_fd, op, fd, &ev) < 0)
+        return -errno;
+    s->armed = events;
+    return 0;
+}
+
+/* --- operations ----------------------------------------------------------------------------------------------- */
+
+static enum direction direction_of(const struct coil__op *op)
+{
+    return coil__op_events(op) & EPOLLOUT ? OUT : IN;
+}
+
+static const uint32_t event_of[2] = {[IN] = EPOLLIN, [OUT] = EPOLLOUT};
+
+/* Puts an operation that would block into its slot. 0 or a negative errno. */
+static int wait_in_slot(epoll_backend *e, struct coil__op *op)
+{
+    slot *s = get_slot(e, op->fd);
+    if (!s)
+        return -ENOMEM;
+    enum direction d = direction_of(op);
+    COIL_TRY(arm(e, s, op->fd, s->armed | event_of[d]));
+    coil__list_append(&s->waiting[d], &op->flight);
+    return 0;
+}
+
+static void epoll_submit(coil__backend *b, struct coil__op *op)
+{
+    epoll_backend *e = epoll_of(b);
+    coil__op_begin(b, op);
+    int res = op->wait_first ? -EAGAIN : coil__op_try(op);
+    bool waits = false;
+    if (res == -EAGAIN) {
+        res = wait_in_slot(e, op);
+        waits = res == 0;
+    }
+    if (!waits)
+        coil__op_complete(b, op, res);
+}
+
+static void epoll_cancel(coil__backend *b, struct coil__op *op)
+{
+    coil__op_complete(b, op, -ECANCELED);
+}
+
+static void epoll_forget(coil__backend *b, int fd)
+{
+    epoll_backend *e = epoll_of(b);
+    slot *s = find_slot(e, fd);
+    if (s && s->armed) {
+        (void)arm(e, s, fd, 0);
+        s->armed = 0; /* I2, also if epoll did not know it any more */
+    }
+}
+
+/* --- events --------------------------------------------------------------------------------------------------- */
+
+/* Makes the system calls of those who wait in one direction, until one would block. */
+static void serve(epoll_backend *e, slot *s, enum direction d)
+{
+    coil__list_foreach_safe(&s->waiting[d], n, next) {
+        struct coil__op *op = coil_container_of(n, struct coil__op, flight);
+        int res = coil__op_try(op);
+        if (res == -EAGAIN)
+            return;
+        coil__op_complete(&e->base, op, res);
+    }
+}
+
+/* An event that nobody was waiting for: stop watching for it, or it would be reported for ever. */
+static void disarm_unwanted(epoll_backend *e, slot *s, int fd, bool wanted_in, bool wanted_out)
+{
+    uint32_t keep = s->armed;
+    if (!wanted_in)
+        keep &= ~(uint32_t)EPOLLIN;
+    if (!wanted_out)
+        keep &= ~(uint32_t)EPOLLOUT;
+    (void)arm(e, s, fd, keep);
+}
+
+static void handle_event(epoll_backend *e, const struct epoll_event *ev)
+{
+    int fd = ev->data.fd;
+    if (fd == e->wake_fd) {
+        uint64_t count;
+        ssize_t n = read(fd, &count, sizeof count);
+        (void)n; /* somebody else may have emptied it */
+        return;
+    }
+    slot *s = find_slot(e, fd);
+    if (!s)
+        return;
+    bool failed = ev->events & (EPOLLERR | EPOLLHUP);
+    bool in = failed || (ev->events & EPOLLIN), out = failed || (ev->events & EPOLLOUT);
+    bool wanted_in = !in || !coil__list_empty(&s->waiting[IN]);
+    bool wanted_out = !out || !coil__list_empty(&s->waiting[OUT]);
+    if (in)
+        serve(e, s, IN);
+    if (out)
+        serve(e, s, OUT);
+    disarm_unwanted(e, s, fd, wanted_in, wanted_out);
+}
+
+static int wait_ms(epoll_backend *e, int64_t timeout_ns)
+{
+    int64_t ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0); /* rounded up: not before the deadline */
+    int timeout = timeout_ns == COIL_FOREVER ? -1 : ms > INT32_MAX ? INT32_MAX : (int)ms;
+    int n = epoll_wait(e->epoll_fd, e->events, EVENTS_MAX, timeout);
+    return n < 0 ? -errno : n;
+}
+
+static int wait_events(epoll_backend *e, int64_t timeout_ns)
+{
+    e->base.counters.kernel_waits++;
+    if (timeout_ns == 0 || timeout_ns == COIL_FOREVER || e->no_pwait2)
+        return wait_ms(e, timeout_ns);
+    struct timespec ts = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+    int n = epoll_pwait2(e->epoll_fd, e->events, EVENTS_MAX, &ts, NULL);
+    int error = n < 0 ? errno : 0;
+    if (error != ENOSYS && error != EPERM) /* EPERM: a seccomp filter that does not know it */
+        return n < 0 ? -error : n;
+    e->no_pwait2 = true;
+    return wait_ms(e, timeout_ns);
+}
+
+static int epoll_wait_for(coil__backend *b, int64_t timeout_ns, coil__list *ready)
+{
+    epoll_backend *e = epoll_of(b);
+    if (b->done_count > 0)
+        timeout_ns = 0;
+    int n = 0;
+    if (timeout_ns != 0 || b->in_flight > b->done_count)
+        n = wait_events(e, timeout_ns);
+    for (int i = 0; i < n; i++)
+        handle_event(e, &e->events[i]);
+    coil__op_deliver(b, ready);
+    return n < 0 && n != -EINTR ? n : 0;
+}
+
+/* --- making, closing ------------------------------------------------------------------------------------------ */
+
+static int epoll_attach(coil__backend *b)
+{
+    (void)b; /* an epoll instance belongs to no thread */
+    return 0;
+}
+
+static void cancel_waiting(epoll_backend *e, coil__list *waiting)
+{
+    while (!coil__list_empty(waiting)) {
+        struct coil__op *op = coil_container_of(coil__list_first(waiting), struct coil__op, flight);
+        op->cancelled = true;
+        coil__op_complete(&e->base, op, -ECANCELED);
+    }
+}
+
+static void epoll_close(coil__backend *b, coil__list *ready)
+{
+    epoll_backend *e = epoll_of(b);
+    for (size_t i = 0; i < e->chunk_count; i++) {
+        for (size_t j = 0; e->chunks[i] && j < SLOTS_PER_CHUNK; j++) {
+            cancel_waiting(e, &e->chunks[i][j].waiting[IN]);
+            cancel_waiting(e, &e->chunks[i][j].waiting[OUT]);
+        }
+        coil__free(e->chunks[i]);
+    }
+    coil__op_deliver(b, ready);
+    coil_debug_assert(b->in_flight == 0);
+    coil__free(e->chunks);
+    close(e->epoll_fd);
+    coil__free(e);
+}
+
+static const coil__backend_ops epoll_ops = {
+    .name = "epoll",
+    .wait = epoll_wait_for,
+    .submit = epoll_submit,
+    .cancel = epoll_cancel,
+    .forget = epoll_forget,
+    .attach = epoll_attach,
+    .close = epoll_close,
+};
+
+int coil__epoll_open(int wake_fd, coil__backend **b)
+{
+    epoll_backend *e = coil__calloc(sizeof *e);
+    if (!e)
+        return -ENOMEM;
+    e->base.ops = &epoll_ops;
+    e->wake_fd = wake_fd;
+    coil__list_init(&e->base.done);
+    struct epoll_event ev = {.events = EPOLLIN, .data.fd = wake_fd};
+    e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    int rc = e->epoll_fd < 0 ? -errno : 0;
+    if (rc == 0 && epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, wake_fd, &ev) < 0) {
+        rc = -errno;
+        close(e->epoll_fd);
+    }
+    if (rc < 0) {
+        coil__free(e);
+        return rc;
+    }
+    *b = &e->base;
+    return 0;
+}

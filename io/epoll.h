@@ -1,0 +1,11 @@
+/*
+ * epoll.h - the epoll backend, for where io_uring is not to be had
+ */
+#ifndef COIL_IO_EPOLL_H
+#define COIL_IO_EPOLL_H
+
+#include "op.h"
+
+int coil__epoll_open(int wake_fd, coil__backend **b);
+
+#endif

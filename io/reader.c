@@ -1,0 +1,349 @@
+/*
+ * reader.c - coil_stream_reader: asyncio's StreamReader
+ *
+ * Fed by a transport or by hand, read by one task. All on the loop's thread. Invariants are in reader.h.
+ * Source: asyncio.streams.StreamReader of CPython 3.11.
+ */
+#define _GNU_SOURCE /* memmem */
+#include "reader.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "transport.h"
+
+#include "../src/base/alloc.h"
+#include "../src/error.h"
+#include "../src/sync.h"
+
+/* --- making, feeding ------------------------------------------------------------------------------------------ */
+
+void coil__reader_init(coil_stream_reader *r, coil_loop *loop, size_t limit_bytes)
+{
+    *r = (coil_stream_reader){.loop = loop, .limit = limit_bytes};
+}
+
+void coil__reader_fini(coil_stream_reader *r)
+{
+    coil_assert(r->reading == 0);
+    coil_error_release(r->exception);
+    coil__bytes_fini(&r->buffer);
+    coil__free(r->kept);
+}
+
+int coil_stream_reader_new(coil_loop *loop, size_t limit_bytes, coil_stream_reader **reader)
+{
+    if (limit_bytes == 0 || limit_bytes > SSIZE_MAX)
+        return coil_raise(-EINVAL, "Limit cannot be <= 0");
+    coil_stream_reader *r = coil__malloc(sizeof *r);
+    if (!r)
+        return -ENOMEM;
+    coil__reader_init(r, loop, limit_bytes);
+    *reader = r;
+    return 0;
+}
+
+void coil_stream_reader_free(coil_stream_reader *r)
+{
+    if (!r)
+        return;
+    coil__reader_fini(r);
+    coil__free(r);
+}
+
+static void wake(coil_stream_reader *r)
+{
+    coil_future *waiter = r->waiter;
+    r->waiter = NULL;
+    if (waiter && waiter->state == COIL__PENDING)
+        (void)coil__future_finish(waiter, NULL, NULL); /* fails on a closed loop only, where nobody waits any more */
+}
+
+/* Room for @n more bytes, without moving what is lent: I1. */
+static int reserve(coil_stream_reader *r, size_t n)
+{
+    if (!r->lending || r->kept)
+        return coil__bytes_reserve(&r->buffer, n);
+    if (n <= r->buffer.cap - r->buffer.end)
+        return 0;
+    coil__bytes moved = {0};
+    size_t size = coil__bytes_size(&r->buffer);
+    COIL_TRY(coil__bytes_reserve(&moved, size + n));
+    COIL_TRY(coil__bytes_append(&moved, coil__bytes_first(&r->buffer), size));
+    r->kept = r->buffer.data;
+    r->buffer = moved;
+    return 0;
+}
+
+int coil_stream_reader_feed_data(coil_stream_reader *r, const void *data, size_t n)
+{
+    coil_assert(!r->eof);
+    if (n == 0)
+        return 0;
+    COIL_TRY(reserve(r, n));
+    memcpy(r->buffer.data + r->buffer.end, data, n);
+    r->buffer.end += n;
+    wake(r);
+    if (r->transport && !r->paused && coil__bytes_size(&r->buffer) > 2 * r->limit) {
+        r->paused = true;
+        coil__transport_pause_reading(r->transport);
+    }
+    return 0;
+}
+
+void coil_stream_reader_feed_eof(coil_stream_reader *r)
+{
+    r->eof = true;
+    wake(r);
+}
+
+void coil_stream_reader_set_exception(coil_stream_reader *r, coil_error *error)
+{
+    coil_error_release(r->exception);
+    r->exception = error;
+    coil_future *waiter = r->waiter;
+    r->waiter = NULL;
+    if (waiter && waiter->state == COIL__PENDING)
+        (void)coil__future_fail(waiter, coil_error_retain(error));
+}
+
+bool coil_stream_reader_at_eof(const coil_stream_reader *r)
+{
+    return r->eof && coil__bytes_size(&r->buffer) == 0;
+}
+
+/* --- what reading calls share --------------------------------------------------------------------------------- */
+
+/* Begins a reading call: what the one before has lent is given back. */
+static int begin(coil_stream_reader *r)
+{
+    COIL_TRY(coil__task_needed());
+    r->lending = false;
+    coil__free(r->kept);
+    r->kept = NULL;
+    return 0;
+}
+
+static int raise_exception(const coil_stream_reader *r)
+{
+    return coil_raise_error(coil_error_retain(r->exception)); /* 0 without one */
+}
+
+static void resume(coil_stream_reader *r)
+{
+    if (!r->paused) /* I3 */
+        return;
+    r->paused = false;
+    coil__transport_resume_reading(r->transport);
+}
+
+static void consume(coil_stream_reader *r, size_t n)
+{
+    coil__bytes_consume(&r->buffer, n);
+    if (coil__bytes_size(&r->buffer) <= r->limit)
+        resume(r);
+}
+
+static void lend(coil_stream_reader *r, size_t n, const char **data, size_t *lent)
+{
+    *data = n > 0 ? coil__bytes_first(&r->buffer) : "";
+    *lent = n;
+    r->lending = n > 0;
+}
+
+/* Waits for data or the end. A paused transport goes on, or this would wait for ever. */
+static int wait_for_data(coil_stream_reader *r, const char *what)
+{
+    if (r->waiter)
+        return coil_raise(COIL_EBUSY, "%s() called while another coroutine is already waiting for incoming data",
+                          what);
+    resume(r);
+    coil_future *waiter = coil__future_new(r->loop);
+    if (!waiter)
+        return -ENOMEM;
+    r->waiter = waiter;
+    r->reading++;
+    int rc = coil_await(waiter, NULL);
+    r->reading--;
+    r->waiter = NULL;
+    coil_release(waiter);
+    return rc;
+}
+
+/* --- read, readexactly ---------------------------------------------------------------------------------------- */
+
+/* Waits until there is something, or nothing more will come. */
+static int wait_for_some(coil_stream_reader *r)
+{
+    COIL_TRY(raise_exception(r));
+    if (coil__bytes_size(&r->buffer) == 0 && !r->eof)
+        return wait_for_data(r, "read");
+    return 0;
+}
+
+int coil_stream_reader_read(coil_stream_reader *r, void *buf, size_t cap, size_t *n)
+{
+    COIL_TRY(begin(r));
+    if (cap > SSIZE_MAX)
+        return coil_raise(-EINVAL, "read size can not be less than zero");
+    if (cap == 0) {
+        COIL_TRY(raise_exception(r));
+        *n = 0;
+        return 0;
+    }
+    COIL_TRY(wait_for_some(r));
+    size_t size = coil__bytes_size(&r->buffer);
+    if (size > cap)
+        size = cap;
+    if (size > 0)
+        memcpy(buf, coil__bytes_first(&r->buffer), size);
+    consume(r, size);
+    *n = size;
+    return 0;
+}
+
+/* Moves at most `limit` bytes to the end of @all, which holds @n; *moved is their number, 0 at the end. */
+static int read_block(coil_stream_reader *r, char **all, size_t n, size_t *moved)
+{
+    COIL_TRY(wait_for_some(r));
+    size_t size = coil__bytes_size(&r->buffer);
+    if (size > r->limit)
+        size = r->limit;
+    char *grown = realloc(*all, n + size + 1); /* the caller frees it with free() */
+    if (!grown)
+        return -ENOMEM;
+    *all = grown;
+    if (size > 0)
+        memcpy(grown + n, coil__bytes_first(&r->buffer), size);
+    grown[n + size] = '\0';
+    consume(r, size);
+    *moved = size;
+    return 0;
+}
+
+int coil_stream_reader_read_all(coil_stream_reader *r, char **data, size_t *n)
+{
+    COIL_TRY(begin(r));
+    char *all = NULL;
+    size_t total = 0, moved = 0;
+    do {
+        int rc = read_block(r, &all, total, &moved);
+        if (rc < 0) {
+            free(all);
+            return rc;
+        }
+        total += moved;
+    } while (moved > 0);
+    *data = all;
+    *n = total;
+    return 0;
+}
+
+/* The stream has ended too early: raises what there was, and forgets it. */
+static int raise_incomplete(coil_stream_reader *r, ssize_t expected)
+{
+    size_t size = coil__bytes_size(&r->buffer);
+    coil_error *e = coil__error_incomplete_read(coil__bytes_first(&r->buffer), size, expected);
+    coil__bytes_consume(&r->buffer, size);
+    return coil_raise_error(e);
+}
+
+int coil_stream_reader_readexactly(coil_stream_reader *r, void *buf, size_t n)
+{
+    COIL_TRY(begin(r));
+    if (n > SSIZE_MAX)
+        return coil_raise(-EINVAL, "readexactly size can not be less than zero");
+    COIL_TRY(raise_exception(r));
+    while (coil__bytes_size(&r->buffer) < n) {
+        if (r->eof)
+            return raise_incomplete(r, (ssize_t)n);
+        COIL_TRY(wait_for_data(r, "readexactly"));
+    }
+    if (n > 0) {
+        memcpy(buf, coil__bytes_first(&r->buffer), n);
+        consume(r, n);
+    }
+    return 0;
+}
+
+/* --- readuntil, readline -------------------------------------------------------------------------------------- */
+
+static const char not_found[] = "Separator is not found, and chunk exceed the limit";
+static const char found_late[] = "Separator is found, but chunk is longer than limit";
+
+/* How a search for a separator has ended. */
+typedef struct finding {
+    size_t offset;       /* of the separator; at an overrun: bytes to consume */
+    const char *overrun; /* asyncio's message, with COIL_ELIMITOVERRUN */
+} finding;
+
+/*
+ * Looks for a separator until it is there. COIL_EINCOMPLETEREAD at the end of the stream and COIL_ELIMITOVERRUN are
+ * returned without an error object, for the caller to raise or to handle.
+ */
+static int find(coil_stream_reader *r, const char *separator, size_t n, finding *f)
+{
+    size_t searched = 0;
+    for (;;) {
+        size_t size = coil__bytes_size(&r->buffer);
+        if (size >= searched + n) { /* size may have shrunk: somebody else has read meanwhile */
+            const char *first = coil__bytes_first(&r->buffer);
+            const char *hit = memmem(first + searched, size - searched, separator, n);
+            if (hit) {
+                *f = (finding){.offset = (size_t)(hit - first), .overrun = found_late};
+                return f->offset > r->limit ? COIL_ELIMITOVERRUN : 0;
+            }
+            searched = size + 1 - n;
+            *f = (finding){.offset = searched, .overrun = not_found};
+            if (searched > r->limit)
+                return COIL_ELIMITOVERRUN;
+        }
+        if (r->eof)
+            return COIL_EINCOMPLETEREAD;
+        COIL_TRY(wait_for_data(r, "readuntil"));
+    }
+}
+
+int coil_stream_reader_readuntil(coil_stream_reader *r, const void *separator, size_t separator_bytes,
+                                 const char **data, size_t *n)
+{
+    COIL_TRY(begin(r));
+    if (separator_bytes == 0)
+        return coil_raise(-EINVAL, "Separator should be at least one-byte string");
+    COIL_TRY(raise_exception(r));
+    finding f = {0};
+    int rc = find(r, separator, separator_bytes, &f);
+    if (rc == COIL_EINCOMPLETEREAD)
+        return raise_incomplete(r, -1);
+    if (rc == COIL_ELIMITOVERRUN)
+        return coil_raise_error(coil__error_limit_overrun(f.overrun, f.offset));
+    if (rc < 0)
+        return rc;
+    lend(r, f.offset + separator_bytes, data, n);
+    consume(r, f.offset + separator_bytes);
+    return 0;
+}
+
+/* Drops a line that is too long, with its newline if that has been found. */
+static int drop_line(coil_stream_reader *r, const finding *f)
+{
+    consume(r, f->overrun == found_late ? f->offset + 1 : coil__bytes_size(&r->buffer));
+    return coil_raise(-EINVAL, "%s", f->overrun);
+}
+
+int coil_stream_reader_readline(coil_stream_reader *r, const char **line, size_t *n)
+{
+    COIL_TRY(begin(r));
+    COIL_TRY(raise_exception(r));
+    finding f = {0};
+    int rc = find(r, "\n", 1, &f);
+    if (rc == COIL_ELIMITOVERRUN)
+        return drop_line(r, &f);
+    if (rc < 0 && rc != COIL_EINCOMPLETEREAD)
+        return rc;
+    size_t size = rc == 0 ? f.offset + 1 : coil__bytes_size(&r->buffer);
+    lend(r, size, line, n);
+    consume(r, size);
+    return 0;
+}

@@ -1,0 +1,286 @@
+/*
+ * stream.c - TCP connections as streams: asyncio's StreamReader, StreamWriter and StreamReaderProtocol in one object
+ *
+ * All on the loop's thread. Source: asyncio.streams of CPython 3.11.
+ */
+#include "stream.h"
+
+#include <netdb.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../src/base/alloc.h"
+
+static inline coil_stream *stream_of(coil__transport *t)
+{
+    return coil_container_of(t, coil_stream, transport);
+}
+
+/* --- what the transport tells --------------------------------------------------------------------------------- */
+
+static int data_received(coil__transport *t, const char *data, size_t n)
+{
+    return coil_stream_reader_feed_data(&stream_of(t)->reader, data, n);
+}
+
+static bool eof_received(coil__transport *t)
+{
+    coil_stream_reader_feed_eof(&stream_of(t)->reader);
+    return true; /* the peer may still be listening */
+}
+
+/* Resolves all waiters: @error (borrowed) or NULL. They leave the list when they run. */
+static void wake_all(coil__waiters *w, coil_error *error)
+{
+    for (coil__node *n = w->list.head.next; n != &w->list.head; n = n->next) {
+        const coil__waiter *waiter = coil__waiter_of_node(n);
+        if (!coil__waiter_pending(waiter))
+            continue;
+        if (error)
+            (void)coil__future_fail(waiter->future, coil_error_retain(error));
+        else
+            (void)coil__waiter_wake(waiter);
+    }
+}
+
+static void pause_writing(coil__transport *t)
+{
+    stream_of(t)->writing_paused = true;
+}
+
+static void resume_writing(coil__transport *t)
+{
+    coil_stream *s = stream_of(t);
+    s->writing_paused = false;
+    wake_all(&s->draining, NULL);
+}
+
+static void connection_lost(coil__transport *t, coil_error *error)
+{
+    coil_stream *s = stream_of(t);
+    s->lost = true;
+    s->lost_error = coil_error_retain(error);
+    if (error)
+        coil_stream_reader_set_exception(&s->reader, coil_error_retain(error));
+    else
+        coil_stream_reader_feed_eof(&s->reader);
+    wake_all(&s->closing, error);
+    wake_all(&s->draining, error);
+}
+
+static void release(coil__transport *t)
+{
+    coil_stream *s = stream_of(t);
+    coil__reader_fini(&s->reader);
+    coil_error_release(s->lost_error);
+    coil__free(s);
+}
+
+static const coil__protocol stream_protocol = {
+    .data_received = data_received,
+    .eof_received = eof_received,
+    .pause_writing = pause_writing,
+    .resume_writing = resume_writing,
+    .connection_lost = connection_lost,
+    .release = release,
+};
+
+/* --- making, freeing ------------------------------------------------------------------------------------------ */
+
+static void fetch_addresses(coil_stream *s, int fd)
+{
+    socklen_t size = sizeof s->peer;
+    if (getpeername(fd, &s->peer.any, &size) < 0)
+        s->peer.any.sa_family = AF_UNSPEC; /* it is gone already */
+    size = sizeof s->self;
+    if (getsockname(fd, &s->self.any, &size) < 0)
+        s->self.any.sa_family = AF_UNSPEC;
+}
+
+int coil__stream_new(coil_loop *loop, int fd, size_t limit_bytes, coil_stream **stream)
+{
+    coil_stream *s = coil__calloc(sizeof *s);
+    int rc = s ? coil__transport_init(&s->transport, &stream_protocol, loop, fd) : coil_raise(-ENOMEM, NULL);
+    if (rc < 0) {
+        coil__free(s);
+        close(fd);
+        return rc;
+    }
+    coil__reader_init(&s->reader, loop, limit_bytes);
+    s->reader.transport = &s->transport;
+    coil__waiters_init(&s->draining);
+    coil__waiters_init(&s->closing);
+    fetch_addresses(s, fd);
+    coil__set_nodelay(fd);
+    coil__transport_start(&s->transport);
+    *stream = s;
+    return 0;
+}
+
+static int connect_to_any(coil_loop *loop, const struct addrinfo *list, int *fd)
+{
+    int rc = coil_raise(-EINVAL, "getaddrinfo() returned empty list");
+    for (const struct addrinfo *a = list; a; a = a->ai_next) {
+        rc = coil__connect(loop, a, fd);
+        if (rc == 0 || rc == -ECANCELED || rc == COIL_EGENERATOREXIT)
+            return rc;
+    }
+    return rc;
+}
+
+int coil_open_connection(const char *host, const char *port, coil_stream **stream)
+{
+    COIL_TRY(coil__task_may_wait());
+    coil_loop *loop = coil_get_running_loop();
+    struct addrinfo *list;
+    int fd;
+    COIL_TRY(coil__resolve(loop, host, port, false, &list));
+    int rc = connect_to_any(loop, list, &fd);
+    freeaddrinfo(list);
+    COIL_TRY(rc);
+    return coil__stream_new(loop, fd, COIL_STREAM_LIMIT, stream);
+}
+
+void coil_stream_free(coil_stream *s)
+{
+    if (!s)
+        return;
+    coil_assert(s->reader.reading == 0); /* a task reads from it */
+    coil__waiters_fini(&s->draining);
+    coil__waiters_fini(&s->closing);
+    coil__transport_abandon(&s->transport);
+}
+
+/* --- reading -------------------------------------------------------------------------------------------------- */
+
+int coil_stream_read(coil_stream *s, void *buf, size_t cap, size_t *n)
+{
+    return coil_stream_reader_read(&s->reader, buf, cap, n);
+}
+
+int coil_stream_read_all(coil_stream *s, char **data, size_t *n)
+{
+    return coil_stream_reader_read_all(&s->reader, data, n);
+}
+
+int coil_stream_readexactly(coil_stream *s, void *buf, size_t n)
+{
+    return coil_stream_reader_readexactly(&s->reader, buf, n);
+}
+
+int coil_stream_readuntil(coil_stream *s, const void *separator, size_t separator_bytes, const char **data, size_t *n)
+{
+    return coil_stream_reader_readuntil(&s->reader, separator, separator_bytes, data, n);
+}
+
+int coil_stream_readline(coil_stream *s, const char **line, size_t *n)
+{
+    return coil_stream_reader_readline(&s->reader, line, n);
+}
+
+bool coil_stream_at_eof(const coil_stream *s)
+{
+    return coil_stream_reader_at_eof(&s->reader);
+}
+
+/* --- writing -------------------------------------------------------------------------------------------------- */
+
+int coil_stream_write(coil_stream *s, const void *data, size_t n)
+{
+    return coil__transport_write(&s->transport, data, n);
+}
+
+static int write_long(coil_stream *s, size_t n, const char *format, va_list args)
+{
+    char *text = coil__malloc(n + 1);
+    if (!text)
+        return coil_raise(-ENOMEM, NULL);
+    vsnprintf(text, n + 1, format, args);
+    int rc = coil__transport_write(&s->transport, text, n);
+    coil__free(text);
+    return rc;
+}
+
+int coil_stream_writef(coil_stream *s, const char *format, ...)
+{
+    char text[512];
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int n = vsnprintf(text, sizeof text, format, args);
+    int rc;
+    if (n < 0)
+        rc = coil_raise(-EINVAL, "the format cannot be converted");
+    else if ((size_t)n < sizeof text)
+        rc = coil__transport_write(&s->transport, text, (size_t)n);
+    else
+        rc = write_long(s, (size_t)n, format, again);
+    va_end(again);
+    va_end(args);
+    return rc;
+}
+
+int coil_stream_drain(coil_stream *s)
+{
+    COIL_TRY(coil__task_needed());
+    COIL_TRY(coil_raise_error(coil_error_retain(s->reader.exception)));
+    if (s->transport.closing)
+        COIL_TRY(coil_sleep(0)); /* lets connection_lost run, so that who writes in a loop hears of it */
+    if (s->lost)
+        return coil_raise(-ECONNRESET, "Connection lost");
+    if (!s->writing_paused)
+        return 0;
+    return coil__waiters_wait(&s->draining, NULL);
+}
+
+int coil_stream_write_eof(coil_stream *s)
+{
+    return coil__transport_write_eof(&s->transport);
+}
+
+int coil_stream_set_write_limits(coil_stream *s, size_t high, size_t low)
+{
+    return coil__transport_set_limits(&s->transport, high, low ? low : high / 4);
+}
+
+size_t coil_stream_write_buffer_size(const coil_stream *s)
+{
+    return coil__transport_buffered(&s->transport);
+}
+
+/* --- closing -------------------------------------------------------------------------------------------------- */
+
+void coil_stream_close(coil_stream *s)
+{
+    coil__transport_close(&s->transport);
+}
+
+void coil_stream_abort(coil_stream *s)
+{
+    coil__transport_abort(&s->transport);
+}
+
+bool coil_stream_is_closing(const coil_stream *s)
+{
+    return s->transport.closing;
+}
+
+int coil_stream_wait_closed(coil_stream *s)
+{
+    COIL_TRY(coil__task_needed());
+    if (s->lost)
+        return coil_raise_error(coil_error_retain(s->lost_error)); /* 0 without one */
+    return coil__waiters_wait(&s->closing, NULL);
+}
+
+size_t coil_stream_peername(const coil_stream *s, char *buf, size_t size)
+{
+    return coil__address_format(&s->peer, buf, size);
+}
+
+size_t coil_stream_sockname(const coil_stream *s, char *buf, size_t size)
+{
+    return coil__address_format(&s->self, buf, size);
+}

@@ -1,0 +1,160 @@
+/*
+ * alloc.c - the allocator behind everything, and the cache of small objects
+ *
+ * Called from any thread. The thread-local cache is touched only inside the functions of this file, which are never
+ * inlined and never suspend: a task that moves to another thread between two calls finds the new thread's cache.
+ *
+ * I1 cache.free[c] chains cache.count[c] objects of (c + 1) * 16 bytes, each from coil__malloc on its own: any thread may
+ *    free what another allocated, and a thread that ends gives its cache back object by object
+ * I2 count[c] <= CACHED_MAX: a thread that only frees does not hoard
+ */
+#include "alloc.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#ifdef COIL_JEMALLOC
+#include <jemalloc/jemalloc.h>
+#else
+#include <stdlib.h>
+#endif
+
+enum { GRANULE = 16, CLASSES = COIL_OBJECT_BYTES_MAX / GRANULE, CACHED_MAX = 4096 };
+
+struct object {
+    struct object *next;
+};
+
+struct cache {
+    uint64_t fail_in; /* the fail_in-th next allocation fails; 0: none */
+    bool registered;  /* the thread's end empties it */
+    struct object *free[CLASSES];
+    uint32_t count[CLASSES];
+};
+
+static _Thread_local struct cache cache __attribute__((tls_model("initial-exec")));
+
+/* Counts an allocation; true if it is the one to fail. */
+static bool injected_failure(void)
+{
+    if (coil_likely(cache.fail_in == 0))
+        return false;
+    return --cache.fail_in == 0;
+}
+
+__attribute__((noinline)) void coil__alloc_fail_at(uint64_t n)
+{
+    cache.fail_in = n;
+}
+
+__attribute__((noinline)) void *coil__malloc(size_t bytes)
+{
+    return injected_failure() ? NULL : malloc(bytes);
+}
+
+__attribute__((noinline)) void *coil__calloc(size_t bytes)
+{
+    return injected_failure() ? NULL : calloc(1, bytes);
+}
+
+__attribute__((noinline)) void *coil__realloc(void *p, size_t bytes)
+{
+    return injected_failure() ? NULL : realloc(p, bytes);
+}
+
+char *coil__strdup(const char *s)
+{
+    size_t bytes = strlen(s) + 1;
+    char *copy = coil__malloc(bytes);
+    return copy ? memcpy(copy, s, bytes) : NULL;
+}
+
+void coil__free(void *p)
+{
+    free(p);
+}
+
+#ifdef COIL_PLAIN_OBJECTS
+
+void *coil__object_alloc(size_t bytes)
+{
+    coil_debug_assert(bytes <= COIL_OBJECT_BYTES_MAX);
+    return coil__malloc(bytes);
+}
+
+void coil__object_free(void *p, size_t bytes)
+{
+    coil_debug_assert(bytes <= COIL_OBJECT_BYTES_MAX);
+    (void)bytes;
+    free(p);
+}
+
+#else
+
+static pthread_key_t exit_key;
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+
+static void empty_cache(void *unused)
+{
+    (void)unused;
+    for (int c = 0; c < CLASSES; c++) {
+        for (struct object *o = cache.free[c], *next; o; o = next) {
+            next = o->next;
+            free(o);
+        }
+        cache.free[c] = NULL;
+        cache.count[c] = 0;
+    }
+    cache.registered = false; /* another destructor may free objects yet: then this one runs again */
+}
+
+static void make_exit_key(void)
+{
+    int rc = pthread_key_create(&exit_key, empty_cache);
+    coil_assert(rc == 0);
+}
+
+/* Without memory for the key's value the cache is lost with its thread, no more. */
+static __attribute__((noinline, cold)) void register_thread(void)
+{
+    pthread_once(&exit_once, make_exit_key);
+    cache.registered = pthread_setspecific(exit_key, &cache) == 0;
+}
+
+static size_t class_of(size_t bytes)
+{
+    coil_debug_assert(bytes <= COIL_OBJECT_BYTES_MAX);
+    return bytes ? (bytes - 1) / GRANULE : 0;
+}
+
+__attribute__((noinline)) void *coil__object_alloc(size_t bytes)
+{
+    size_t c = class_of(bytes);
+    struct object *o = cache.free[c];
+    if (coil_unlikely(!o))
+        return coil__malloc((c + 1) * GRANULE);
+    if (coil_unlikely(injected_failure()))
+        return NULL;
+    cache.free[c] = o->next;
+    cache.count[c]--;
+    return o;
+}
+
+__attribute__((noinline)) void coil__object_free(void *p, size_t bytes)
+{
+    struct object *o = p;
+    size_t c = class_of(bytes);
+    if (coil_unlikely(!o))
+        return;
+    if (coil_unlikely(cache.count[c] >= CACHED_MAX)) {
+        free(o); /* I2 */
+        return;
+    }
+    if (coil_unlikely(!cache.registered))
+        register_thread();
+    o->next = cache.free[c];
+    cache.free[c] = o;
+    cache.count[c]++;
+}
+
+#endif

@@ -1,0 +1,569 @@
+/*
+ * loop.c - the event loop: iterations, running and stopping, closing
+ *
+ * One iteration is asyncio's _run_once (loop.h lists its steps). Handles run on the main stack; tasks switch from one to
+ * the next directly where they can. Source: asyncio.base_events of CPython 3.11.
+ *
+ * I1, I2: see loop.h
+ * I3 current->task is the task whose stack runs, NULL on the main stack
+ */
+#include "loop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "agen.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "context.h"
+#include "error.h"
+#include "executor.h"
+#include "step.h"
+#include "timer.h"
+
+/* --- clocks --------------------------------------------------------------------------------------------------------- */
+
+static int64_t monotonic_now(coil_clock *clock)
+{
+    (void)clock;
+    return coil__monotonic_ns();
+}
+
+static coil_clock monotonic = {.now = monotonic_now};
+
+static int64_t virtual_now(coil_clock *clock)
+{
+    return coil_container_of(clock, coil_virtual_clock, clock)->time_ns;
+}
+
+static bool virtual_idle(coil_clock *clock, int64_t deadline)
+{
+    if (deadline == COIL_FOREVER)
+        return false; /* only the outside world can go on */
+    coil_virtual_clock *v = coil_container_of(clock, coil_virtual_clock, clock);
+    if (deadline > v->time_ns)
+        v->time_ns = deadline;
+    return true;
+}
+
+void coil_virtual_clock_init(coil_virtual_clock *v)
+{
+    v->clock.now = virtual_now;
+    v->clock.idle = virtual_idle;
+    v->time_ns = 0;
+}
+
+int64_t coil_loop_time(coil_loop *loop)
+{
+    return loop->clock->now(loop->clock);
+}
+
+/* --- making --------------------------------------------------------------------------------------------------------- */
+
+static int check_options(const coil_loop_options *o)
+{
+    if (o->size != sizeof *o)
+        return coil_raise(-EINVAL, "coil_loop_options.size is %zu, not %zu", o->size, sizeof *o);
+    if (o->backend > COIL_BACKEND_EPOLL)
+        return coil_raise(-EINVAL, "unknown backend %d", (int)o->backend);
+    if (o->stack_bytes > COIL_STACK_BYTES_MAX)
+        return coil_raise(-EINVAL, "a stack of %zu bytes is too large", o->stack_bytes);
+    if (o->clock && !o->clock->now)
+        return coil_raise(-EINVAL, "a clock needs a now function");
+    return 0;
+}
+
+static void init(coil_loop *loop, const coil_loop_options *o)
+{
+    const char *debug = getenv("COIL_DEBUG");
+    coil__list_init(&loop->ready);
+    coil__list_init(&loop->tasks);
+    coil__list_init(&loop->agens);
+    loop->options = *o;
+    loop->clock = o->clock ? o->clock : &monotonic;
+    loop->slow_callback_ns = COIL_MS(100);
+    loop->wake_fd = -1;
+    coil_loop_set_debug(loop, o->debug || (debug && *debug && strcmp(debug, "0") != 0));
+}
+
+int coil_new_event_loop(const coil_loop_options *options, coil_loop **loop)
+{
+    coil_loop_options o = {.size = sizeof o};
+    if (options) {
+        COIL_TRY(check_options(options));
+        o = *options;
+    }
+    coil_loop *l = coil__calloc(sizeof *l);
+    if (!l)
+        return coil_raise(-ENOMEM, NULL);
+    init(l, &o);
+    l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (l->wake_fd < 0) {
+        int rc = -errno;
+        coil__free(l);
+        return coil_raise(rc, NULL);
+    }
+    *loop = l;
+    return 0;
+}
+
+/* --- the current loop ------------------------------------------------------------------------------------------------ */
+
+coil_loop *coil_get_running_loop(void)
+{
+    coil_loop *loop = coil__current()->loop;
+    if (!loop)
+        coil_raise(COIL_ENOLOOP, "no running event loop");
+    return loop;
+}
+
+void coil_set_event_loop(coil_loop *loop)
+{
+    coil__current()->set_loop = loop;
+}
+
+coil_loop *coil_get_event_loop(void)
+{
+    coil__current_state *current = coil__current();
+    coil_loop *loop = current->loop ? current->loop : current->set_loop;
+    if (!loop)
+        coil_raise(COIL_ENOLOOP, "no current event loop");
+    return loop;
+}
+
+/* --- other threads --------------------------------------------------------------------------------------------------- */
+
+/*
+ * loop, going to sleep (sleep_in_kernel)             poster, any thread
+ *
+ * [PARK-1] RMW parked = 1                            [INBOX-1] push the handle, or set stopping
+ * [INBOX-3] look at the inbox and at stopping        [PARK-2] RMW parked = 0; it was 1: write to the eventfd
+ * empty: wait in the kernel
+ *
+ * Both RMWs (acq_rel) hit one word, so one is first. PARK-2 first: PARK-1 reads it and acquires the push, so the look sees
+ * it. PARK-1 first: the poster sees 1 and writes. Of a burst of posters only the first sees 1: one wake-up.
+ */
+static void wake(coil_loop *loop)
+{
+    if (exchange_acq_rel(&loop->parked, 0) == 0) /* [PARK-2] */
+        return;
+    uint64_t one = 1;
+    while (write(loop->wake_fd, &one, sizeof one) < 0 && errno == EINTR) {
+    }
+}
+
+void coil__loop_post(coil_loop *loop, coil__handle *h)
+{
+    coil__node *head = load_relaxed(&loop->inbox); /* [INBOX-1] the CAS checks it */
+    do
+        h->node.next = head;
+    while (!cas_weak_release(&loop->inbox, &head, &h->node)); /* [INBOX-1] release: publishes the handle; with [INBOX-3] */
+    wake(loop);
+}
+
+void coil__loop_take_inbox(coil_loop *loop)
+{
+    coil__node *node = exchange_acquire(&loop->inbox, NULL); /* [INBOX-3] acquire: the handles' contents; with [INBOX-1] */
+    coil__list taken;
+    coil__list_init(&taken);
+    while (node) { /* newest first */
+        coil__node *older = node->next;
+        coil__list_prepend(&taken, node);
+        node = older;
+    }
+    coil__list_splice(&loop->ready, &taken);
+}
+
+void coil_loop_stop(coil_loop *loop)
+{
+    store_release(&loop->stopping, 1); /* [STOP-1] release: what the stopper did before */
+    wake(loop);
+}
+
+bool coil_loop_is_running(const coil_loop *loop)
+{
+    return load_relaxed(&loop->owner) != NULL; /* [OWNER-1] only compared; nothing is read through it */
+}
+
+bool coil_loop_is_closed(const coil_loop *loop)
+{
+    return coil__loop_closed(loop);
+}
+
+/* --- one iteration --------------------------------------------------------------------------------------------------- */
+
+static bool stopping(coil_loop *loop)
+{
+    return load_acquire(&loop->stopping) != 0; /* [STOP-1] */
+}
+
+static bool posted(coil_loop *loop)
+{
+    return load_relaxed(&loop->inbox) != NULL; /* [INBOX-2] a hint; take_inbox acquires */
+}
+
+static void poll_backend(coil_loop *loop, int64_t timeout_ns)
+{
+    int rc = loop->backend->ops->wait(loop->backend, timeout_ns, &loop->ready);
+    if (coil_unlikely(rc < 0))
+        loop->failure = rc;
+}
+
+static int64_t first_deadline(const coil_loop *loop)
+{
+    return loop->timers.count > 0 ? loop->timers.entries[0].when : COIL_FOREVER;
+}
+
+static void sleep_in_kernel(coil_loop *loop)
+{
+    int64_t timeout = first_deadline(loop);
+    if (timeout != COIL_FOREVER) {
+        timeout -= coil_loop_time(loop);
+        if (timeout < 0)
+            timeout = 0;
+    }
+    exchange_acq_rel(&loop->parked, 1); /* [PARK-1] */
+    if (posted(loop) || stopping(loop)) /* [INBOX-3] */
+        timeout = 0;
+    poll_backend(loop, timeout);
+    if (exchange_acq_rel(&loop->parked, 0) == 0) /* [PARK-1] over; 0: a poster has written, or is about to */
+        loop->wakeups++;
+}
+
+/* Nothing is ready: completions that are there already, else the clock's idle work, else sleep. */
+static void wait_for_work(coil_loop *loop)
+{
+    int64_t deadline = first_deadline(loop);
+    if (deadline != COIL_FOREVER && deadline <= coil_loop_time(loop)) {
+        if (loop->backend->in_flight > 0)
+            poll_backend(loop, 0);
+        return;
+    }
+    if (!loop->clock->idle) {
+        sleep_in_kernel(loop);
+        return;
+    }
+    if (loop->backend->in_flight > 0)
+        poll_backend(loop, 0);
+    if (coil__list_empty(&loop->ready) && !posted(loop) && !loop->clock->idle(loop->clock, deadline))
+        sleep_in_kernel(loop);
+}
+
+static void collect(coil_loop *loop)
+{
+    if (posted(loop))
+        coil__loop_take_inbox(loop);
+    if (coil__list_empty(&loop->ready) && !stopping(loop))
+        wait_for_work(loop);
+    else if (loop->backend->in_flight > 0)
+        poll_backend(loop, 0);
+    if (posted(loop))
+        coil__loop_take_inbox(loop);
+    if (loop->timers.count > 0)
+        coil__timers_expire(loop, coil_loop_time(loop));
+}
+
+static void run_callback(coil_loop *loop, coil__handle *h)
+{
+    coil__current_state *current = loop->current;
+    coil_context *outer = current->context;
+    current->context = h->context;
+    h->context = NULL; /* it is the thread's now; the callback may have made one where there was none */
+    h->ops->run(h);
+    coil_context_release(current->context);
+    current->context = outer;
+}
+
+static void run_handle(coil_loop *loop, coil__handle *h)
+{
+    if (h->ops == &coil__step_ops)
+        coil__step_run(loop, coil_container_of(h, coil__task, step));
+    else
+        run_callback(loop, h);
+}
+
+/* Debug mode: who held the loop for how long. The name is made before, since the handle may be gone after. */
+static void run_handle_timed(coil_loop *loop, coil__handle *h)
+{
+    char what[256];
+    if (h->ops == &coil__step_ops)
+        coil_future_repr(&coil_container_of(h, coil__task, step)->future, what, sizeof what);
+    else
+        snprintf(what, sizeof what, "<%s>", h->ops->what);
+    int64_t start = coil_loop_time(loop);
+    run_handle(loop, h);
+    int64_t took = coil_loop_time(loop) - start;
+    if (took < loop->slow_callback_ns)
+        return;
+    if (loop->options.slow_callback_handler)
+        loop->options.slow_callback_handler(loop, what, took, loop->options.handler_arg);
+    else
+        fprintf(stderr, "coil: Executing %s took %.3f seconds\n", what, (double)took / 1e9);
+}
+
+static void run_once(coil_loop *loop)
+{
+    collect(loop);
+    coil__loop_begin_snapshot(loop);
+    while (loop->last) {
+        coil__handle *h = coil__loop_pop(loop);
+        if (coil_unlikely(loop->debug))
+            run_handle_timed(loop, h);
+        else
+            run_handle(loop, h);
+    }
+}
+
+/* --- running --------------------------------------------------------------------------------------------------------- */
+
+int coil__loop_open_backend(coil_loop *loop)
+{
+    if (!loop->backend) {
+        int rc = coil__backend_open(loop->options.backend, loop->wake_fd, &loop->backend);
+        if (rc < 0)
+            return rc;
+    }
+    return loop->backend->ops->attach(loop->backend);
+}
+
+static int check_runnable(coil_loop *loop)
+{
+    if (coil__loop_closed(loop))
+        return coil_raise(COIL_ELOOPCLOSED, "Event loop is closed");
+    if (coil_loop_is_running(loop))
+        return coil_raise(COIL_EBUSY, "This event loop is already running");
+    if (coil__current()->loop)
+        return coil_raise(COIL_EBUSY, "Cannot run the event loop while another loop is running");
+    return 0;
+}
+
+static int enter(coil_loop *loop)
+{
+    coil__current_state *current = coil__current();
+    COIL_TRY(coil__loop_open_backend(loop));
+    COIL_TRY(coil__stack_watch_thread(&current->stack));
+    coil__coro_init_thread(&loop->main);
+    loop->current = current;
+    loop->failure = 0;
+    store_relaxed(&loop->owner, current); /* [OWNER-1] */
+    current->loop = loop;
+    return 0;
+}
+
+static void leave(coil_loop *loop)
+{
+    store_relaxed(&loop->stopping, 0); /* [STOP-1] consumed */
+    store_relaxed(&loop->owner, NULL); /* [OWNER-1] */
+    loop->current->loop = NULL;
+    coil__stack_unwatch_thread();
+    coil__step_drop_spare(loop);
+}
+
+static int run(coil_loop *loop)
+{
+    COIL_TRY(enter(loop));
+    do
+        run_once(loop);
+    while (!stopping(loop) && loop->failure == 0);
+    leave(loop);
+    if (loop->failure < 0)
+        return coil_raise(loop->failure, "the event loop's backend failed");
+    return 0;
+}
+
+int coil_loop_run_forever(coil_loop *loop)
+{
+    COIL_TRY(check_runnable(loop));
+    return run(loop);
+}
+
+static int stop_when_done(coil_future *f, void *arg)
+{
+    (void)arg;
+    if (f->state == COIL__FINISHED)
+        f->log_traceback = false; /* run_until_complete raises it */
+    coil_loop_stop(f->loop);
+    return 0;
+}
+
+/* @awaitable as a future of this loop, with a reference. */
+static int future_of(coil_loop *loop, coil_awaitable awaitable, coil_future **future)
+{
+    if (!awaitable.future)
+        return coil_loop_create_task(loop, awaitable.coro, NULL, future);
+    if (awaitable.future->loop != loop)
+        return coil_raise(-EINVAL, "The future belongs to a different loop than the one specified as the loop argument");
+    *future = coil_retain(awaitable.future);
+    return 0;
+}
+
+static int run_until_done(coil_loop *loop, coil_future *f)
+{
+    COIL_TRY(coil_future_add_done_callback(f, stop_when_done, NULL));
+    int rc = run(loop);
+    coil_future_remove_done_callback(f, stop_when_done, NULL);
+    COIL_TRY(rc);
+    if (f->state == COIL__PENDING)
+        return coil_raise(COIL_ERUNTIME, "Event loop stopped before Future completed.");
+    return 0;
+}
+
+int coil_loop_run_until_complete_(coil_loop *loop, coil_awaitable awaitable, void **result)
+{
+    int rc = check_runnable(loop);
+    if (rc < 0) {
+        if (!awaitable.future)
+            coil_coro_drop(awaitable.coro);
+        return rc;
+    }
+    if (!awaitable.future && !awaitable.coro.fn) {
+        coil_coro_drop(awaitable.coro);
+        return coil_raise(COIL_ETYPE, "An asyncio.Future, a coroutine or an awaitable is required");
+    }
+    coil_future *f;
+    COIL_TRY(future_of(loop, awaitable, &f));
+    rc = run_until_done(loop, f);
+    if (rc == 0)
+        rc = awaitable.future ? coil_future_result(f, result) : coil_future_take(f, result);
+    coil_release(f);
+    return rc;
+}
+
+/* --- closing --------------------------------------------------------------------------------------------------------- */
+
+static void discard(coil__list *handles)
+{
+    while (!coil__list_empty(handles)) {
+        coil__handle *h = coil__handle_of_node(coil__list_pop(handles));
+        h->ops->discard(h);
+    }
+}
+
+int coil_loop_close(coil_loop *loop)
+{
+    if (coil_loop_is_running(loop))
+        return coil_raise(COIL_EBUSY, "Cannot close a running event loop");
+    if (coil__loop_closed(loop))
+        return 0;
+    store_relaxed(&loop->closed, true); /* [CLOSED-1] */
+    coil__executor_close(loop);         /* no job posts after this */
+    coil__loop_take_inbox(loop);
+    discard(&loop->ready);
+    coil__timers_discard(loop);
+    if (loop->backend) {
+        loop->backend->ops->close(loop->backend, &loop->ready);
+        loop->backend = NULL;
+        discard(&loop->ready);
+    }
+    return 0;
+}
+
+static void destroy(coil_loop *loop)
+{
+    coil__loop_take_inbox(loop);
+    discard(&loop->ready);
+    close(loop->wake_fd);
+    coil__heap_fini(&loop->timers);
+    coil__free(loop);
+}
+
+void coil__loop_unhold(coil_loop *loop)
+{
+    coil_debug_assert(loop->objects > 0);
+    if (--loop->objects == 0 && loop->freed)
+        destroy(loop);
+}
+
+void coil_loop_free(coil_loop *loop)
+{
+    if (!loop)
+        return;
+    coil_assert(!coil_loop_is_running(loop));
+    coil_loop_close(loop);
+    coil__current_state *current = coil__current();
+    if (current->set_loop == loop)
+        current->set_loop = NULL;
+    coil__loop_hold(loop);
+    coil__step_unwind_all(loop);
+    coil__agens_forget(loop);
+    loop->handler = NULL; /* what they point to may be gone when the last future reports */
+    loop->options.default_exception_handler = NULL;
+    loop->freed = true;
+    coil__loop_unhold(loop);
+}
+
+/* --- errors, settings -------------------------------------------------------------------------------------------------- */
+
+void coil_loop_default_exception_handler(coil_loop *loop, const coil_exception_context *context)
+{
+    if (loop->options.default_exception_handler) {
+        coil_error_release(coil_catch(loop->options.default_exception_handler(loop, context, loop->options.handler_arg)));
+        return;
+    }
+    char error[512] = "", future[256] = "";
+    if (context->error)
+        coil_error_format(context->error, error, sizeof error);
+    if (context->future)
+        coil_future_repr(context->future, future, sizeof future);
+    const char *message = context->message && *context->message ? context->message
+                                                                 : "Unhandled exception in event loop";
+    fprintf(stderr, "coil: %s%s%s%s%s\n", message, *error ? ": " : "", error, *future ? "\n  future: " : "", future);
+}
+
+void coil_loop_call_exception_handler(coil_loop *loop, const coil_exception_context *context)
+{
+    coil_error **slot = coil__error_slot(), *saved = *slot; /* the handler must not disturb who is raising something */
+    *slot = NULL;
+    if (!loop->handler) {
+        coil_loop_default_exception_handler(loop, context);
+    } else {
+        coil_error *e = coil_catch(loop->handler(loop, context, loop->handler_arg));
+        coil_exception_context failed = {.message = "Unhandled error in exception handler", .error = e};
+        if (e)
+            coil_loop_default_exception_handler(loop, &failed);
+        coil_error_release(e);
+    }
+    slot = coil__error_slot();
+    coil_error_release(*slot);
+    *slot = saved;
+}
+
+void coil__loop_report_callback(coil_loop *loop, int rc)
+{
+    coil_error *e = coil_catch(rc);
+    coil_exception_context context = {.message = "Exception in callback", .error = e};
+    coil_loop_call_exception_handler(loop, &context);
+    coil_error_release(e);
+}
+
+void coil_loop_set_exception_handler(coil_loop *loop, coil_exception_handler *handler, void *arg)
+{
+    loop->handler = handler;
+    loop->handler_arg = arg;
+}
+
+coil_exception_handler *coil_loop_get_exception_handler(coil_loop *loop, void **arg)
+{
+    if (arg)
+        *arg = loop->handler_arg;
+    return loop->handler;
+}
+
+void coil_loop_set_debug(coil_loop *loop, bool debug)
+{
+    loop->debug = debug;
+    loop->direct = !debug;
+}
+
+bool coil_loop_get_debug(const coil_loop *loop)
+{
+    return loop->debug;
+}
+
+void coil_loop_set_slow_callback_duration(coil_loop *loop, int64_t duration_ns)
+{
+    loop->slow_callback_ns = duration_ns;
+}

@@ -1,0 +1,237 @@
+/*
+ * runner.c - coil_run, coil_main, and runners
+ *
+ * Source: asyncio.runners of CPython 3.11.
+ */
+#include <coil/agen.h>
+#include <coil/combine.h>
+#include <coil/executor.h>
+#include <coil/runner.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "context.h"
+#include "error.h"
+#include "loop.h"
+#include "task.h"
+
+enum state { CREATED, INITIALISED, CLOSED };
+
+struct coil_runner {
+    enum state state;
+    coil_loop_options options;
+    coil_loop *loop;
+    coil_context *context; /* of all runs */
+};
+
+int coil_runner_new(const coil_loop_options *options, coil_runner **runner)
+{
+    coil_runner *r = coil__calloc(sizeof *r);
+    if (!r)
+        return coil_raise(-ENOMEM, NULL);
+    r->options = options ? *options : (coil_loop_options){.size = sizeof r->options};
+    *runner = r;
+    return 0;
+}
+
+int coil_runner_enter(coil_runner *r)
+{
+    if (r->state == CLOSED)
+        return coil_raise(COIL_ERUNTIME, "Runner is closed");
+    if (r->state == INITIALISED)
+        return 0;
+    COIL_TRY(coil_copy_context(&r->context));
+    int rc = coil_new_event_loop(&r->options, &r->loop);
+    if (rc < 0) {
+        coil_context_release(r->context);
+        r->context = NULL;
+        return rc;
+    }
+    coil_set_event_loop(r->loop);
+    r->state = INITIALISED;
+    return 0;
+}
+
+int coil_runner_get_loop(coil_runner *r, coil_loop **loop)
+{
+    COIL_TRY(coil_runner_enter(r));
+    *loop = r->loop;
+    return 0;
+}
+
+static int check_run(coil_coro coro, const char *what)
+{
+    if (!coro.fn)
+        return coil_raise(-EINVAL, "a coroutine was expected");
+    if (coil__current()->loop)
+        return coil_raise(COIL_EBUSY, "%s cannot be called from a running event loop", what);
+    return 0;
+}
+
+static int run(coil_runner *r, coil_coro coro, void **result)
+{
+    coil_task_options options = {.size = sizeof options, .context = r->context};
+    coil_task *task;
+    COIL_TRY(coil_loop_create_task(r->loop, coro, &options, &task));
+    int rc = coil_loop_run_until_complete(r->loop, task, NULL);
+    if (rc == 0)
+        rc = coil_future_take(task, result);
+    coil_release(task);
+    return rc;
+}
+
+int coil_runner_run(coil_runner *r, coil_coro coro, void **result)
+{
+    int rc = check_run(coro, "Runner.run()");
+    if (rc == 0)
+        rc = coil_runner_enter(r);
+    if (rc < 0) {
+        coil_coro_drop(coro);
+        return rc;
+    }
+    return run(r, coro, result);
+}
+
+/* --- closing --------------------------------------------------------------------------------------------------------------- */
+
+static void report_failed(coil_loop *loop, coil_task *task)
+{
+    coil_error *e = NULL;
+    if (coil_future_cancelled(task) || coil_future_exception(task, &e) < 0 || !e)
+        return;
+    coil_exception_context context = {
+        .message = "unhandled exception during asyncio.run() shutdown", .error = e, .future = task};
+    coil_loop_call_exception_handler(loop, &context);
+    coil_error_release(e);
+}
+
+static int await_all(coil_loop *loop, coil_task **tasks, size_t n)
+{
+    coil_awaitable *aws = coil__malloc(n * sizeof *aws);
+    if (!aws)
+        return coil_raise(-ENOMEM, NULL);
+    for (size_t i = 0; i < n; i++)
+        aws[i] = coil_awaitable_of_future(tasks[i]);
+    coil_future *all;
+    int rc = coil_gather(aws, n, true, &all);
+    coil__free(aws);
+    COIL_TRY(rc);
+    rc = coil_loop_run_until_complete(loop, all, NULL);
+    coil_release(all);
+    return rc;
+}
+
+static int cancel_all_tasks(coil_loop *loop)
+{
+    coil_task **tasks;
+    size_t n;
+    int rc = 0;
+    COIL_TRY(coil_all_tasks(loop, &tasks, &n));
+    for (size_t i = 0; i < n; i++)
+        coil_task_cancel(tasks[i], NULL);
+    if (n > 0)
+        rc = await_all(loop, tasks, n);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        report_failed(loop, tasks[i]);
+    coil_tasks_free(tasks, n);
+    return rc;
+}
+
+static int shut_down_asyncgens(void *loop, void **result)
+{
+    (void)result;
+    return coil_loop_shutdown_asyncgens(loop);
+}
+
+static int shut_down_executor(void *loop, void **result)
+{
+    (void)result;
+    return coil_loop_shutdown_default_executor(loop);
+}
+
+/* asyncio's run ends with two more tasks: their steps and the numbers that they take are part of the semantics. */
+static int shut_down(coil_loop *loop)
+{
+    COIL_TRY(cancel_all_tasks(loop));
+    COIL_TRY(coil_loop_run_until_complete(loop, coil_coro_of(shut_down_asyncgens, loop), NULL));
+    return coil_loop_run_until_complete(loop, coil_coro_of(shut_down_executor, loop), NULL);
+}
+
+int coil_runner_close(coil_runner *r)
+{
+    int rc = 0;
+    if (r->state == INITIALISED && coil__current()->loop)
+        return coil_raise(COIL_EBUSY, "Cannot run the event loop while another loop is running");
+    if (r->state == INITIALISED) {
+        rc = shut_down(r->loop);
+        coil_error *e = coil_catch(rc);
+        coil_set_event_loop(NULL);
+        coil_loop_free(r->loop);
+        coil_context_release(r->context);
+        r->loop = NULL;
+        r->context = NULL;
+        rc = coil_raise_error(e);
+    }
+    r->state = CLOSED;
+    return rc;
+}
+
+void coil_runner_free(coil_runner *r)
+{
+    if (!r)
+        return;
+    coil_error_release(coil_catch(coil_runner_close(r)));
+    coil__free(r);
+}
+
+/* --- run ------------------------------------------------------------------------------------------------------------------- */
+
+int coil_run_with(const coil_loop_options *options, coil_coro coro, void **result)
+{
+    coil_runner *r = NULL;
+    int rc = check_run(coro, "asyncio.run()");
+    if (rc == 0)
+        rc = coil_runner_new(options, &r);
+    if (rc < 0) {
+        coil_coro_drop(coro);
+        return rc;
+    }
+    rc = coil_runner_run(r, coro, result);
+    coil_error *e = coil_catch(rc);
+    rc = coil_runner_close(r);
+    coil_runner_free(r);
+    if (e)
+        return coil_raise_error(e);
+    return rc;
+}
+
+int coil_run(coil_coro coro, void **result)
+{
+    return coil_run_with(NULL, coro, result);
+}
+
+/* The errors of a group, a line each; groups in groups further in. */
+static void print_suberrors(const coil_error *e, int depth)
+{
+    char text[512];
+    coil_error *const *errors;
+    size_t n = coil_error_suberrors(e, &errors);
+    for (size_t i = 0; i < n; i++) {
+        coil_error_format(errors[i], text, sizeof text);
+        fprintf(stderr, "%*s%s\n", 2 * depth, "", text);
+        print_suberrors(errors[i], depth + 1);
+    }
+}
+
+int coil_main(coil_coro coro)
+{
+    char text[512];
+    coil_error *e = coil_catch(coil_run(coro, NULL));
+    if (!e)
+        return 0;
+    coil_error_format(e, text, sizeof text);
+    fprintf(stderr, "coil: %s raised %s\n", coro.name ? coro.name : "main", text);
+    print_suberrors(e, 1);
+    coil_error_release(e);
+    return 1;
+}

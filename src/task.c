@@ -1,0 +1,533 @@
+/*
+ * task.c - tasks: creation, cancellation, names, sleeping
+ *
+ * How tasks run is in step.c. Source: asyncio.tasks of CPython 3.11.
+ */
+#include "task.h"
+
+#include <coil/combine.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/atomic.h"
+#include "context.h"
+#include "error.h"
+#include "step.h"
+#include "timer.h"
+
+static _Atomic uint64_t numbers; /* of default names; one sequence a process, as in asyncio */
+
+/* --- class ------------------------------------------------------------------------------------------------------------- */
+
+/*
+ * A chain of tasks that await each other is walked, not recursed into: it may be longer than the stack is deep. A pending task
+ * never refuses, so that only the last one of the chain is marked. Tasks in a circle are each met once.
+ */
+static bool task_cancel(coil_future *f, coil_error *message)
+{
+    size_t met = 0, tasks = f->loop->task_count;
+    f->log_traceback = false;
+    if (f->state != COIL__PENDING)
+        return false;
+    coil__task *t = coil__task_of(f);
+    for (t->cancelling++; t->waiter; t->cancelling++) {
+        coil_future *waiter = t->waiter;
+        bool task = waiter->class == &coil__task_class && waiter->state == COIL__PENDING;
+        if (!task && coil__future_cancel(waiter, message))
+            return true;
+        if (!task || ++met == tasks)
+            break;
+        waiter->log_traceback = false;
+        t = coil__task_of(waiter);
+    }
+    t->must_cancel = true;
+    coil_error_release(t->future.cancel_message);
+    t->future.cancel_message = coil_error_retain(message);
+    return true;
+}
+
+static void task_free(coil_future *f)
+{
+    coil__task *t = coil__task_of(f);
+    coil_debug_assert(!coil__node_linked(&t->all));
+    coil_context_release(t->step.context);
+    coil__error_drop(t->error);
+    coil__error_drop(t->thrown);
+    if (t->name)
+        coil__free(t->name);
+    coil__future_fini(f);
+    coil__object_free(t, sizeof *t);
+}
+
+const coil__future_class coil__task_class = {.name = "Task", .cancel = task_cancel, .free = task_free};
+
+/* --- creation ---------------------------------------------------------------------------------------------------------- */
+
+static int check_options(const coil_task_options *o)
+{
+    if (o->size != sizeof *o)
+        return coil_raise(-EINVAL, "coil_task_options.size is %zu, not %zu", o->size, sizeof *o);
+    if (o->stack_bytes > COIL_STACK_BYTES_MAX)
+        return coil_raise(-EINVAL, "a stack of %zu bytes is too large", o->stack_bytes);
+    return 0;
+}
+
+/* The coroutine's argument, copied if it asks for that. */
+static int take_arg(coil__task *t, coil_coro coro)
+{
+    t->fn = coro.fn;
+    t->arg = coro.arg;
+    t->drop = coro.drop;
+    t->fn_name = coro.name;
+    t->copy_bytes = (uint32_t)coro.copy_bytes;
+    if (coro.copy_bytes == 0)
+        return 0;
+    if (coro.copy_bytes > UINT32_MAX || !(t->arg = coil__sized_alloc(coro.copy_bytes)))
+        return coil_raise(-ENOMEM, NULL);
+    memcpy(t->arg, coro.arg, coro.copy_bytes);
+    return 0;
+}
+
+static uint32_t stack_bytes_for(const coil_loop *loop, const coil_task_options *o)
+{
+    size_t bytes = o && o->stack_bytes ? o->stack_bytes : loop->options.stack_bytes;
+    return (uint32_t)(bytes ? bytes : COIL_STACK_BYTES_DEFAULT);
+}
+
+static void init_plain_fields(coil__task *t, coil_loop *loop, const coil_task_options *o)
+{
+    coil__future_init(&t->future, &coil__task_class, loop);
+    coil__handle_init(&t->step, &coil__step_ops);
+    coil__node_init(&t->all);
+    t->coro.stack = NULL;
+    t->coro.fp_control = o && o->save_fp_control;
+    t->top = NULL;
+    t->waiter = NULL;
+    t->error = t->thrown = NULL;
+    t->name = NULL;
+    t->number = 0;
+    t->stack_bytes = stack_bytes_for(loop, o);
+    t->cancelling = t->open_scopes = 0;
+    t->must_cancel = t->must_exit = t->dying = false;
+    t->raised_in = 0;
+}
+
+/* Fills in what may fail. */
+static int init_owned_fields(coil__task *t, coil_coro coro, const coil_task_options *o)
+{
+    int rc = take_arg(t, coro);
+    COIL_TRY(rc);
+    t->step.context = coil__context_for(o ? o->context : NULL, &rc);
+    if (rc == 0 && o && o->name && !(t->name = coil__strdup(o->name)))
+        rc = coil_raise(-ENOMEM, NULL);
+    if (rc < 0 && t->copy_bytes > 0)
+        coil__sized_free(t->arg, t->copy_bytes);
+    return rc;
+}
+
+static int check_creatable(const coil_loop *loop, coil_coro coro, const coil_task_options *o)
+{
+    if (!coro.fn)
+        return coil_raise(COIL_ETYPE, "a coroutine was expected");
+    if (coil__loop_closed(loop))
+        return coil_raise(COIL_ELOOPCLOSED, "Event loop is closed");
+    return o ? check_options(o) : 0;
+}
+
+static int make(coil_loop *loop, coil_coro coro, const coil_task_options *o, bool numbered, coil__task **task)
+{
+    COIL_TRY(check_creatable(loop, coro, o));
+    coil__task *t = coil__object_alloc(sizeof *t);
+    if (!t)
+        return coil_raise(-ENOMEM, NULL);
+    init_plain_fields(t, loop, o);
+    int rc = init_owned_fields(t, coro, o);
+    if (rc < 0) {
+        t->future.log_traceback = false;
+        coil_release(&t->future);
+        return rc;
+    }
+    if (numbered)
+        t->number = fetch_add_relaxed(&numbers, 1) + 1; /* [TASK-1] relaxed: only distinct numbers are asked for */
+    *task = t;
+    return 0;
+}
+
+/* @numbered: whether it takes a number although it has a name. */
+static int create(coil_loop *loop, coil_coro coro, const coil_task_options *o, bool numbered, coil_task **task)
+{
+    coil__task *t = NULL;
+    int rc = make(loop, coro, o, numbered || !o || !o->name, &t);
+    if (rc < 0) {
+        coil_coro_drop(coro);
+        return rc;
+    }
+    coil__list_append(&loop->tasks, &t->all);
+    loop->task_count++;
+    coil__loop_ready(loop, &t->step);
+    if (task)
+        *task = coil_retain(&t->future); /* the first reference is the loop's */
+    return 0;
+}
+
+int coil_loop_create_task(coil_loop *loop, coil_coro coro, const coil_task_options *options, coil_task **task)
+{
+    return create(loop, coro, options, false, task);
+}
+
+int coil_create_task_with(coil_coro coro, const coil_task_options *options, coil_task **task)
+{
+    coil_loop *loop = coil_get_running_loop();
+    if (!loop) {
+        coil_coro_drop(coro);
+        return COIL_ENOLOOP;
+    }
+    return create(loop, coro, options, true, task);
+}
+
+int coil_create_task(coil_coro coro, coil_task **task)
+{
+    return coil_create_task_with(coro, NULL, task);
+}
+
+int coil__loop_ensure_future(coil_loop *loop, coil_awaitable awaitable, coil_future **future)
+{
+    if (awaitable.future) {
+        if (loop && awaitable.future->loop != loop)
+            return coil_raise(-EINVAL,
+                              "The future belongs to a different loop than the one specified as the loop argument");
+        *future = coil_retain(awaitable.future);
+        return 0;
+    }
+    if (!awaitable.coro.fn) {
+        coil_coro_drop(awaitable.coro);
+        return coil_raise(COIL_ETYPE, "An asyncio.Future, a coroutine or an awaitable is required");
+    }
+    if (!loop && !(loop = coil_get_event_loop())) {
+        coil_coro_drop(awaitable.coro);
+        return COIL_ENOLOOP;
+    }
+    return coil_loop_create_task(loop, awaitable.coro, NULL, future);
+}
+
+int coil_ensure_future_(coil_awaitable awaitable, coil_future **future)
+{
+    return coil__loop_ensure_future(NULL, awaitable, future);
+}
+
+/* --- looking ----------------------------------------------------------------------------------------------------------- */
+
+coil_task *coil_current_task(void)
+{
+    coil__current_state *current = coil__current();
+    if (!current->loop)
+        coil_raise(COIL_ENOLOOP, "no running event loop");
+    return current->task ? &current->task->future : NULL;
+}
+
+coil__task *coil__task_current(void)
+{
+    return coil__current()->task;
+}
+
+__attribute__((cold)) int coil__task_missing(void)
+{
+    if (coil__current()->loop)
+        return coil_raise(COIL_ERUNTIME, "a call that suspends needs a task: callbacks cannot wait");
+    return coil_raise(COIL_ENOLOOP, "no running event loop");
+}
+
+void coil__task_close_scope(void)
+{
+    coil__task *t = coil__current()->task;
+    if (!t)
+        return; /* a generator is being unwound */
+    coil_assert(t->open_scopes > 0);
+    t->open_scopes--;
+}
+
+int coil_all_tasks(coil_loop *loop, coil_task ***tasks, size_t *n)
+{
+    coil_task **all = coil__malloc((loop->task_count + 1) * sizeof *all);
+    if (!all)
+        return coil_raise(-ENOMEM, NULL);
+    size_t count = 0;
+    coil__list_foreach_safe(&loop->tasks, node, next) {
+        coil_future *f = &coil_container_of(node, coil__task, all)->future;
+        if (f->state == COIL__PENDING)
+            all[count++] = coil_retain(f);
+    }
+    *tasks = all;
+    *n = count;
+    return 0;
+}
+
+void coil_tasks_free(coil_task **tasks, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        coil_release(tasks[i]);
+    coil__free(tasks);
+}
+
+unsigned coil_task_cancelling(const coil_task *task)
+{
+    coil_assert(task->class == &coil__task_class);
+    return coil_container_of(task, const coil__task, future)->cancelling;
+}
+
+unsigned coil_task_uncancel(coil_task *task)
+{
+    coil_assert(task->class == &coil__task_class);
+    coil__task *t = coil__task_of(task);
+    if (t->cancelling > 0)
+        t->cancelling--;
+    return t->cancelling;
+}
+
+void coil_task_set_result_drop(coil_task *task, void (*drop)(void *))
+{
+    coil_assert(task->class == &coil__task_class);
+    coil_assert(task->state == COIL__PENDING);
+    task->drop = drop;
+}
+
+/* --- names ------------------------------------------------------------------------------------------------------------- */
+
+void coil__task_copy_name(const coil__task *t, char *buf, size_t size)
+{
+    if (t->name)
+        snprintf(buf, size, "%s", t->name);
+    else
+        snprintf(buf, size, "Task-%llu", (unsigned long long)t->number);
+}
+
+const char *coil_task_get_name(coil_task *task)
+{
+    coil_assert(task->class == &coil__task_class);
+    coil__task *t = coil__task_of(task);
+    if (!t->name) {
+        char name[32];
+        coil__task_copy_name(t, name, sizeof name);
+        t->name = coil__strdup(name);
+    }
+    return t->name ? t->name : "";
+}
+
+int coil_task_set_name(coil_task *task, const char *name)
+{
+    coil_assert(task->class == &coil__task_class);
+    char *copy = coil__strdup(name);
+    if (!copy)
+        return coil_raise(-ENOMEM, NULL);
+    coil__task *t = coil__task_of(task);
+    coil__free(t->name);
+    t->name = copy;
+    return 0;
+}
+
+static size_t append(char *buf, size_t size, size_t at, const char *text)
+{
+    return at + (size_t)snprintf(at < size ? buf + at : NULL, at < size ? size - at : 0, "%s", text);
+}
+
+static const char *state_word(const coil_future *f)
+{
+    if (f->state == COIL__PENDING)
+        return f->class == &coil__task_class && coil_container_of(f, const coil__task, future)->must_cancel
+                   ? "cancelling"
+                   : "pending";
+    return f->state == COIL__CANCELLED ? "cancelled" : "finished";
+}
+
+size_t coil_future_repr(coil_future *f, char *buf, size_t size)
+{
+    char part[256];
+    snprintf(part, sizeof part, "<%s %s", f->class->name, state_word(f));
+    size_t n = append(buf, size, 0, part);
+    if (f->class == &coil__task_class) {
+        coil__task *t = coil__task_of(f);
+        char name[128];
+        coil__task_copy_name(t, name, sizeof name);
+        snprintf(part, sizeof part, " name='%s' fn=%s", name, t->fn_name ? t->fn_name : "?");
+        n = append(buf, size, n, part);
+        if (t->waiter) {
+            snprintf(part, sizeof part, " wait_for=<%s %s>", t->waiter->class->name, state_word(t->waiter));
+            n = append(buf, size, n, part);
+        }
+    }
+    if (f->state == COIL__FINISHED && f->error) {
+        n = append(buf, size, n, " exception=");
+        coil_error_format(f->error, part, sizeof part);
+        n = append(buf, size, n, part);
+    } else if (f->state == COIL__FINISHED) {
+        snprintf(part, sizeof part, " result=%p", f->value);
+        n = append(buf, size, n, part);
+    }
+    return append(buf, size, n, ">");
+}
+
+/* --- awaiting and sleeping ---------------------------------------------------------------------------------------------- */
+
+int coil_join(coil_future *f, void **result)
+{
+    void *value = NULL;
+    int rc = coil_await(f, &value);
+    if (rc == 0 && result && coil_gather_outcomes(f, NULL))
+        rc = coil_raise(COIL_ETYPE, "a gathering future's outcomes go with it: use coil_await, then coil_release");
+    if (coil_likely(rc == 0) && coil_likely(!f->drop) && !f->class->owner) {
+        if (result) /* a borrowed value: nothing to be moved out */
+            *result = value;
+    } else if (rc == 0) {
+        rc = coil_future_take(f, result);
+    }
+    coil_release(f);
+    return rc;
+}
+
+/* A future with the timer that resolves it. */
+typedef struct sleeper {
+    coil_future future;
+    coil__timer timer;
+} sleeper;
+
+static void sleeper_free(coil_future *f)
+{
+    sleeper *s = coil_container_of(f, sleeper, future);
+    coil__future_fini(f);
+    coil__object_free(s, sizeof *s);
+}
+
+static bool sleeper_cancel(coil_future *f, coil_error *message)
+{
+    if (f->state != COIL__PENDING)
+        return false;
+    coil__future_set_cancelled(f, coil_error_retain(message), NULL);
+    return true;
+}
+
+static const coil__future_class sleeper_class = {.name = "Future", .cancel = sleeper_cancel, .free = sleeper_free};
+
+/* The timer owns a reference while it is armed or ready. */
+static void sleeper_discard(coil__handle *h)
+{
+    coil_release(&coil_container_of(h, sleeper, timer.handle)->future);
+}
+
+static void sleeper_due(coil__handle *h)
+{
+    sleeper *s = coil_container_of(h, sleeper, timer.handle);
+    if (s->future.state == COIL__PENDING)
+        coil__future_finish(&s->future, NULL, NULL);
+    coil_release(&s->future);
+}
+
+static const coil__handle_ops sleeper_ops = {sleeper_due, sleeper_discard, "sleep"};
+
+static int sleep_until(coil_loop *loop, int64_t when_ns)
+{
+    sleeper *s = coil__object_alloc(sizeof *s);
+    if (!s)
+        return coil_raise(-ENOMEM, NULL);
+    coil__future_init(&s->future, &sleeper_class, loop);
+    coil__timer_init(&s->timer, &sleeper_ops);
+    if (coil__timer_arm(loop, &s->timer, when_ns) < 0) {
+        coil_release(&s->future);
+        return coil_raise(-ENOMEM, NULL);
+    }
+    coil_retain(&s->future);
+    int rc = coil_await(&s->future, NULL);
+    if (coil__timer_disarm(loop, &s->timer))
+        coil_release(&s->future);
+    coil_release(&s->future);
+    return rc;
+}
+
+int coil_sleep(int64_t delay_ns)
+{
+    coil__task *t = coil__task_current();
+    if (!t)
+        return coil__task_missing();
+    if (delay_ns <= 0)
+        return coil__task_yield(t);
+    if (coil_unlikely(t->dying))
+        return coil_raise(COIL_EGENERATOREXIT, NULL);
+    return sleep_until(t->future.loop, coil__deadline(t->future.loop, delay_ns));
+}
+
+struct sleep_args {
+    int64_t delay_ns;
+    void *result;
+};
+
+static int sleep_body(void *arg, void **result)
+{
+    struct sleep_args a = *(struct sleep_args *)arg;
+    coil__free(arg);
+    COIL_TRY(coil_sleep(a.delay_ns));
+    *result = a.result;
+    return 0;
+}
+
+/* Without memory for the arguments: a coroutine that says so when it runs. */
+static int no_memory_body(void *arg, void **result)
+{
+    (void)arg;
+    (void)result;
+    return coil_raise(-ENOMEM, NULL);
+}
+
+coil_coro coil_sleep_coro(int64_t delay_ns, void *result)
+{
+    struct sleep_args *a = coil__malloc(sizeof *a);
+    if (!a)
+        return coil_coro_make(no_memory_body, NULL, NULL, 0, "coil_sleep");
+    *a = (struct sleep_args){delay_ns, result};
+    return coil_coro_make(sleep_body, a, coil__free, 0, "coil_sleep");
+}
+
+static void release_future(void *f)
+{
+    coil_release(f);
+}
+
+static int await_body(void *arg, void **result)
+{
+    coil_future *f = arg;
+    int rc = coil_await(f, result);
+    if (rc == 0 && f->refs == 1) /* nobody else will look */
+        rc = coil_future_take(f, result);
+    coil_release(f);
+    return rc;
+}
+
+coil_coro coil_await_coro(coil_future *future)
+{
+    return coil_coro_make(await_body, coil_retain(future), release_future, 0, "coil_await");
+}
+
+static int run_here(coil_coro coro, void **result)
+{
+    if (coro.copy_bytes == 0)
+        return coro.fn(coro.arg, result);
+    void *copy = coil__malloc(coro.copy_bytes);
+    if (!copy)
+        return coil_raise(-ENOMEM, NULL);
+    int rc = coro.fn(memcpy(copy, coro.arg, coro.copy_bytes), result);
+    coil__free(copy);
+    return rc;
+}
+
+int coil_coro_await(coil_coro coro, void **result)
+{
+    bool here = coil__task_current() != NULL;
+    if (!here || !coro.fn) {
+        coil_coro_drop(coro);
+        return here ? coil_raise(COIL_ETYPE, "a coroutine was expected") : coil__task_missing();
+    }
+    void *value = NULL;
+    int rc = run_here(coro, &value);
+    if (rc >= 0 && result)
+        *result = value;
+    return rc < 0 ? rc : 0;
+}

@@ -1,0 +1,76 @@
+/*
+ * task.h - tasks inside: a future, a step handle, a coroutine
+ *
+ * Protocol of one task (one loop's thread). `step` is the only handle of a task, and in at most one list:
+ *
+ *   state      step is in         left by
+ *   SCHEDULED  the ready queue    its turn: RUNNING (a first step takes a stack, unless it is cancelled before)
+ *   RUNNING    nowhere            the body suspends: SCHEDULED (yield) or WAITING; or returns: done
+ *   WAITING    waiter->callbacks  completion of waiter: SCHEDULED
+ *
+ * I1 waiter is the future being awaited from WAITING until the step that follows it
+ * I2 must_cancel: the next step raises -ECANCELED
+ * I3 the stack exists from the first step to the last only
+ * I4 `top` is the coroutine to resume: the task's own, or the innermost async generator's
+ */
+#ifndef COIL_TASK_INTERNAL_H
+#define COIL_TASK_INTERNAL_H
+
+#include <coil/task.h>
+
+#include "base/coro.h"
+#include "future.h"
+#include "handle.h"
+
+typedef struct coil__task {
+    coil_future future;
+    coil__handle step;
+    coil__coro coro;
+    coil__coro *top;      /* I4 */
+    coil__node all;       /* in the loop's list of tasks */
+    coil_future *waiter;  /* I1; a reference */
+    coil_error *error;    /* the current error of the code that runs; owned */
+    coil_error *thrown;   /* raised by the next step; owned */
+    coil_coro_fn *fn;
+    void *arg;
+    void (*drop)(void *);
+    char *name;           /* NULL: "Task-<number>" */
+    const char *fn_name;
+    uint64_t number;
+    uint32_t copy_bytes;  /* arg is our copy of that many bytes */
+    uint32_t stack_bytes;
+    uint32_t cancelling;
+    uint32_t open_scopes; /* timeouts and groups entered and not left; in a generator: by its body */
+    bool must_cancel;     /* I2 */
+    bool must_exit;       /* the next step that would raise nothing raises COIL_EGENERATOREXIT (agen.c) */
+    bool dying;           /* its loop is being freed: no call suspends any more */
+    uint32_t raised_in;   /* coil__step_id() of the last step that began by raising something */
+} coil__task;
+_Static_assert(sizeof(coil__task) <= 256 || sizeof(coil__coro) > 24, "a task is a small object");
+
+static inline coil__task *coil__task_of(coil_future *f)
+{
+    coil_debug_assert(f->class == &coil__task_class);
+    return coil_container_of(f, coil__task, future);
+}
+
+/* The running task; NULL outside one: then whoever needs it returns coil__task_missing(), which raises why. */
+coil__task *coil__task_current(void);
+int coil__task_missing(void);
+
+/* Writes the name; async-signal-safe enough for the overflow report. */
+void coil__task_copy_name(const coil__task *t, char *buf, size_t size);
+
+/* asyncio's ensure_future(awaitable, loop=loop); @loop NULL: the running or set one, for a coroutine. Gives; takes a coroutine. */
+int coil__loop_ensure_future(coil_loop *loop, coil_awaitable awaitable, coil_future **future);
+
+/*
+ * A timeout or group is left. The one that leaves it need not be the task that entered it, if both run a generator's body:
+ * the count of open scopes is the body's then.
+ */
+void coil__task_close_scope(void);
+
+/* Suspends the current task once: everything ready runs first. 0 or the error thrown in. */
+int coil__task_yield(coil__task *t);
+
+#endif

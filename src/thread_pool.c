@@ -1,0 +1,262 @@
+/*
+ * thread_pool.c - executors made of threads, which come on demand and leave after some idle time
+ *
+ * submit runs on any thread, most often a loop's: it holds the mutex for a few steps, or for the start of a thread.
+ * Jobs run in the order of their submission, outside of the mutex.
+ *
+ * I1 everything but `refs` is under the mutex
+ * I2 a thread leaves only when the queue is empty, so whatever was submitted runs, also after shutdown
+ * I3 refs: one of the executor, until its last reference goes, and one of each thread
+ * I4 a thread that leaves joins the one that left before it; `left` is the last, joined by a waiting shutdown, or when
+ *    the pool goes
+ *
+ * Source: concurrent.futures.ThreadPoolExecutor of CPython 3.11.
+ */
+#define _GNU_SOURCE /* pthread_setname_np */
+#include "executor.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#define IDLE_NS COIL_SECONDS(5)
+
+typedef struct pool {
+    coil_executor executor;
+    _Atomic uint32_t refs; /* I3 */
+    pthread_mutex_t mutex;
+    pthread_cond_t work;  /* for idle threads: a job, or stopping */
+    pthread_cond_t empty; /* for shutdown: no thread is left */
+    coil_job *first, **end;
+    size_t queued;
+    unsigned threads, threads_max;
+    unsigned idle; /* waiting for work, woken ones included until they run */
+    unsigned named;
+    int64_t idle_ns;
+    bool stopping;
+    bool has_left;
+    pthread_t left; /* I4 */
+} pool;
+
+static pool *pool_of(coil_executor *executor)
+{
+    return coil_container_of(executor, pool, executor);
+}
+
+int coil__thread_start(pthread_t *thread, void *(*fn)(void *), void *arg)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(thread, NULL, fn, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error ? -EAGAIN : 0; /* whatever it lacks */
+}
+
+/* --- the end ----------------------------------------------------------------------------------------------------- */
+
+static void destroy(pool *p)
+{
+    coil_debug_assert(!p->first); /* I2 */
+    if (p->has_left && pthread_equal(p->left, pthread_self()))
+        pthread_detach(p->left); /* this is the last thread, and nobody waits for it */
+    else if (p->has_left)
+        pthread_join(p->left, NULL);
+    pthread_cond_destroy(&p->empty);
+    pthread_cond_destroy(&p->work);
+    pthread_mutex_destroy(&p->mutex);
+    coil__free(p);
+}
+
+static void release(pool *p)
+{
+    if (fetch_sub_acq_rel(&p->refs, 1) == 1) /* [POOL-1] acq_rel: all use is over before the last one frees it */
+        destroy(p);
+}
+
+static void pool_free(coil_executor *executor)
+{
+    release(pool_of(executor)); /* I3 */
+}
+
+/* --- threads ----------------------------------------------------------------------------------------------------- */
+
+static void wait_for_work(pool *p)
+{
+    int64_t end = coil__monotonic_ns() + p->idle_ns;
+    struct timespec until = {.tv_sec = end / 1000000000, .tv_nsec = end % 1000000000};
+    int rc = 0;
+    p->idle++;
+    while (!p->first && !p->stopping && rc == 0)
+        rc = pthread_cond_timedwait(&p->work, &p->mutex, &until);
+    p->idle--;
+}
+
+/* NULL: it is time to leave. */
+static coil_job *next_job(pool *p)
+{
+    if (!p->first && !p->stopping)
+        wait_for_work(p);
+    coil_job *job = p->first;
+    if (job) {
+        p->first = job->next;
+        p->queued--;
+        if (!p->first)
+            p->end = &p->first;
+    }
+    return job;
+}
+
+/* Gives the mutex back. */
+static void leave(pool *p)
+{
+    bool join = p->has_left;
+    pthread_t before = p->left;
+    p->left = pthread_self(); /* I4 */
+    p->has_left = true;
+    if (--p->threads == 0)
+        pthread_cond_broadcast(&p->empty);
+    pthread_mutex_unlock(&p->mutex);
+    if (join)
+        pthread_join(before, NULL);
+    release(p); /* I3 */
+}
+
+static void set_name(unsigned number)
+{
+    char name[16];
+    snprintf(name, sizeof name, "coil-pool-%u", number % 100000);
+    pthread_setname_np(pthread_self(), name);
+}
+
+static void *run_thread(void *arg)
+{
+    pool *p = arg;
+    coil_job *job;
+    pthread_mutex_lock(&p->mutex);
+    set_name(p->named++);
+    while ((job = next_job(p))) {
+        pthread_mutex_unlock(&p->mutex);
+        coil_job_run(job);
+        pthread_mutex_lock(&p->mutex);
+    }
+    leave(p);
+    return NULL;
+}
+
+static int add_thread(pool *p)
+{
+    pthread_t thread;
+    fetch_add_relaxed(&p->refs, 1); /* [POOL-1] relaxed: the executor has a reference; I3 */
+    p->threads++;
+    int rc = coil__thread_start(&thread, run_thread, p);
+    if (rc == 0)
+        return 0;
+    p->threads--;
+    release(p);
+    return rc;
+}
+
+/* --- the executor ------------------------------------------------------------------------------------------------ */
+
+/* Makes sure that somebody will take one job more. Without a new thread the others will, if there are any. */
+static int prepare(pool *p)
+{
+    if (p->stopping)
+        return coil_raise(COIL_ERUNTIME, "cannot schedule new futures after shutdown");
+    if (p->queued < p->idle || p->threads == p->threads_max)
+        return 0;
+    int rc = add_thread(p);
+    return rc < 0 && p->threads == 0 ? coil_raise(rc, "can't start new thread") : 0;
+}
+
+static void push(pool *p, coil_job *job)
+{
+    job->next = NULL;
+    *p->end = job;
+    p->end = &job->next;
+    p->queued++;
+    if (p->idle > 0)
+        pthread_cond_signal(&p->work);
+}
+
+static int pool_submit(coil_executor *executor, coil_job *job)
+{
+    pool *p = pool_of(executor);
+    pthread_mutex_lock(&p->mutex);
+    int rc = prepare(p);
+    if (rc == 0)
+        push(p, job);
+    pthread_mutex_unlock(&p->mutex);
+    return rc;
+}
+
+static void pool_shutdown(coil_executor *executor, bool wait)
+{
+    pool *p = pool_of(executor);
+    pthread_mutex_lock(&p->mutex);
+    p->stopping = true;
+    pthread_cond_broadcast(&p->work);
+    while (wait && p->threads > 0)
+        pthread_cond_wait(&p->empty, &p->mutex);
+    bool join = wait && p->has_left;
+    pthread_t left = p->left;
+    if (join)
+        p->has_left = false; /* I4 */
+    pthread_mutex_unlock(&p->mutex);
+    if (join)
+        pthread_join(left, NULL);
+}
+
+static const coil_executor_ops pool_ops = {pool_submit, pool_shutdown, pool_free};
+
+/* --- making ------------------------------------------------------------------------------------------------------ */
+
+static void init_sync(pool *p)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->work, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_cond_init(&p->empty, NULL);
+    pthread_mutex_init(&p->mutex, NULL);
+}
+
+static unsigned default_threads(void)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    return cpus < 1 ? 5 : cpus > 28 ? 32 : (unsigned)cpus + 4;
+}
+
+int coil__thread_pool_new(unsigned threads_max, int64_t idle_ns, coil_executor **executor)
+{
+    pool *p = coil__calloc(sizeof *p);
+    if (!p)
+        return coil_raise(-ENOMEM, NULL);
+    coil_executor_init(&p->executor, &pool_ops);
+    init_sync(p);
+    store_relaxed(&p->refs, 1); /* [POOL-1] not shared yet; I3 */
+    p->end = &p->first;
+    p->threads_max = threads_max ? threads_max : default_threads();
+    p->idle_ns = idle_ns;
+    *executor = &p->executor;
+    return 0;
+}
+
+int coil_thread_pool_new(unsigned threads_max, coil_executor **executor)
+{
+    return coil__thread_pool_new(threads_max, IDLE_NS, executor);
+}
+
+unsigned coil__thread_pool_size(coil_executor *executor)
+{
+    pool *p = pool_of(executor);
+    pthread_mutex_lock(&p->mutex);
+    unsigned threads = p->threads;
+    pthread_mutex_unlock(&p->mutex);
+    return threads;
+}

@@ -1,0 +1,45 @@
+#!/bin/sh
+# headers.sh LIBRARY CC [CXX] - the public headers hold what they promise:
+# each compiles alone as strict C17 and as C++17; and LIBRARY, the shared one, exports what they declare and nothing else.
+set -u
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
+library=$1
+cc=$2
+cxx=${3:-}
+failed=0
+warnings='-Wall -Wextra -Wshadow -Wconversion -Wundef -Wpedantic -Werror'
+cd "$root/include" || exit 1
+
+for header in coil.h coil/*.h; do
+    # Included twice: the guard works.
+    text="#include <$header>
+#include <$header>"
+    echo "$text" | $cc -std=c17 $warnings -Wstrict-prototypes -fsyntax-only -I. -x c - || {
+        echo "$header does not compile alone as C17"
+        failed=1
+    }
+    if [ -n "$cxx" ]; then
+        echo "$text" | $cxx -std=c++17 $warnings -fsyntax-only -I. -x c++ - || {
+            echo "$header does not compile alone as C++17"
+            failed=1
+        }
+    fi
+    case $header in
+    coil/*) grep -q "#include <$header>" coil.h || {
+        echo "coil.h does not include $header"
+        failed=1
+    } ;;
+    esac
+done
+
+declared=$(mktemp) || exit 1
+exported=$(mktemp) || exit 1
+trap 'rm -f "$declared" "$exported"' EXIT
+sed -n 's/^COIL_\(ANY_THREAD\|ON_LOOP\|IN_TASK\)[^(]*[ *]\(coil_[a-z0-9_]*\)(.*/\2/p' coil/*.h | sort -u >"$declared"
+# coil__alloc_fail_at is the fault tests' way in.
+nm -D --defined-only "$library" | sed -n 's/.* [TDBRW] //p' | grep -v -x -e coil__alloc_fail_at | sort -u >"$exported"
+if ! diff "$declared" "$exported"; then
+    echo "< declared but not exported   > exported but not declared"
+    failed=1
+fi
+exit $failed
