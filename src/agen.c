@@ -514,20 +514,13 @@ static int call_body(void *arg, void **result)
     return coil_raise_error(e);
 }
 
-static int no_memory_body(void *arg, void **result)
-{
-    (void)arg;
-    (void)result;
-    return coil_raise(-ENOMEM, NULL);
-}
-
 static coil_coro call_coro(struct call call, const char *name)
 {
     first_use(call.agen);
     struct call *c = coil__object_alloc(sizeof *c);
     if (!c) {
         coil_error_release(call.error);
-        return coil_coro_make(no_memory_body, NULL, NULL, 0, name);
+        return coil__coro_without_memory(name);
     }
     *c = call;
     coil_agen_retain(c->agen);

@@ -477,11 +477,16 @@ static int no_memory_body(void *arg, void **result)
     return coil_raise(-ENOMEM, NULL);
 }
 
+coil_coro coil__coro_without_memory(const char *name)
+{
+    return coil_coro_make(no_memory_body, NULL, NULL, 0, name);
+}
+
 coil_coro coil_sleep_coro(int64_t delay_ns, void *result)
 {
     struct sleep_args *a = coil__malloc(sizeof *a);
     if (!a)
-        return coil_coro_make(no_memory_body, NULL, NULL, 0, "coil_sleep");
+        return coil__coro_without_memory("coil_sleep");
     *a = (struct sleep_args){delay_ns, result};
     return coil_coro_make(sleep_body, a, coil__free, 0, "coil_sleep");
 }

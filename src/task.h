@@ -70,6 +70,9 @@ int coil__loop_ensure_future(coil_loop *loop, coil_awaitable awaitable, coil_fut
  */
 void coil__task_close_scope(void);
 
+/* Stands in for a coroutine whose arguments found no memory: raises -ENOMEM when it runs. */
+coil_coro coil__coro_without_memory(const char *name);
+
 /* Suspends the current task once: everything ready runs first. 0 or the error thrown in. */
 int coil__task_yield(coil__task *t);
 
