@@ -12,6 +12,8 @@
  *   coil/thread.h     calls from other threads                  coil/runner.h   coil_run, coil_main, runner
  *   coil/agen.h       asynchronous generators                   coil/executor.h blocking work on other threads
  *   coil/stream.h     TCP connections as streams                coil/server.h   TCP servers
+ *   coil/runtime.h    several workers that share the tasks
+ *   coil/errno.h      errno after a move to another thread; not included here: docs/thread-local.md
  *
  * Conventions, stated once:
  *
@@ -24,7 +26,7 @@
  *   Contexts  Each prototype begins with who may call it:
  *               COIL_ANY_THREAD  any thread (not signal handlers, unless it says so);
  *               COIL_ON_LOOP     the thread of the loop that the object belongs to, or, while that loop
- *                                does not run, whichever single thread uses it;
+ *                                does not run, whichever single thread uses it; in a runtime any of its workers;
  *               COIL_IN_TASK     inside a task only: a callback gets COIL_ERUNTIME, code outside loops COIL_ENOLOOP.
  *             COIL_SUSPENDS says that other tasks may run during the call, and that ignoring the
  *             returned code would lose a cancellation. As in asyncio a call suspends only when it has to
@@ -52,6 +54,7 @@
 #include <coil/context.h>
 #include <coil/thread.h>
 #include <coil/runner.h>
+#include <coil/runtime.h>
 #include <coil/agen.h>
 #include <coil/executor.h>
 #include <coil/stream.h>

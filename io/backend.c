@@ -18,6 +18,7 @@
 
 struct choice {
     enum coil_backend_kind kind;
+    int ring_mode;
     const char *reason;
 };
 
@@ -56,15 +57,15 @@ static int open_auto(struct choice *c, int wake_fd, coil__backend **b)
 {
     if (coil__under_valgrind()) { /* which loses wake-ups of threads that sleep in io_uring_enter */
         c->reason = "running under valgrind";
-        return coil__epoll_open(wake_fd, b);
+        return coil__epoll_open(c->ring_mode, wake_fd, b);
     }
     c->reason = "io_uring works here";
-    int rc = coil__uring_open(wake_fd, b);
+    int rc = coil__uring_open(c->ring_mode, wake_fd, b);
     const char *refused = rc < 0 ? why_refused(rc) : NULL;
     if (!refused)
         return rc;
     c->reason = refused;
-    return coil__epoll_open(wake_fd, b);
+    return coil__epoll_open(c->ring_mode, wake_fd, b);
 }
 
 static int open_choice(struct choice *c, int wake_fd, coil__backend **b)
@@ -72,15 +73,15 @@ static int open_choice(struct choice *c, int wake_fd, coil__backend **b)
     if (c->kind == COIL_BACKEND_AUTO)
         return open_auto(c, wake_fd, b);
     if (c->kind == COIL_BACKEND_EPOLL)
-        return coil__epoll_open(wake_fd, b);
-    int rc = coil__uring_open(wake_fd, b);
+        return coil__epoll_open(c->ring_mode, wake_fd, b);
+    int rc = coil__uring_open(c->ring_mode, wake_fd, b);
     const char *refused = rc < 0 ? why_refused(rc) : NULL;
     return refused ? coil_raise(rc, "%s", refused) : rc;
 }
 
-int coil__backend_open(enum coil_backend_kind kind, int wake_fd, coil__backend **b)
+int coil__backend_open(enum coil_backend_kind kind, int ring_mode, int wake_fd, coil__backend **b)
 {
-    struct choice c = {.kind = kind, .reason = "asked for by coil_loop_options"};
+    struct choice c = {.kind = kind, .ring_mode = ring_mode, .reason = "asked for by coil_loop_options"};
     if (kind == COIL_BACKEND_AUTO)
         COIL_TRY(choice_of_environment(&c));
     COIL_TRY(open_choice(&c, wake_fd, b));

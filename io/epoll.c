@@ -6,20 +6,27 @@
  * level-triggered and lazy: one stays when its operation has completed, since the next is likely to follow, and
  * is taken back when an event finds nobody waiting for it.
  *
+ * In a runtime a descriptor may be watched by several workers, and closed by any of them. Slots and operations are
+ * touched under the backend's latch (backend.h), one event or call at a time.
+ *
  * I1 slot->armed is what epoll watches for that descriptor: a superset of what operations wait for
- * I2 a descriptor is forgotten before it is closed: its number may come back as another file
+ * I2 a descriptor is forgotten, by all workers' backends, before it is closed: its number may come back as another
+ *    file
  *
  * Source: epoll(7), epoll_wait(2).
  */
 #define _GNU_SOURCE /* epoll_pwait2 */
 #include "epoll.h"
 
+#include <coil/errno.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include "../src/base/alloc.h"
 
 #define EVENTS_MAX 256
+#define EVENTS_FOR_OTHERS 32
 #define SLOTS_PER_CHUNK 64u
 
 enum direction { IN, OUT };
@@ -121,18 +128,30 @@ static int wait_in_slot(epoll_backend *e, struct coil__op *op)
     return 0;
 }
 
-static void epoll_submit(coil__backend *b, struct coil__op *op)
+/* It waits, or it has completed. */
+static void settle(epoll_backend *e, struct coil__op *op, int res)
 {
-    epoll_backend *e = epoll_of(b);
-    coil__op_begin(b, op);
-    int res = op->wait_first ? -EAGAIN : coil__op_try(op);
     bool waits = false;
     if (res == -EAGAIN) {
         res = wait_in_slot(e, op);
         waits = res == 0;
     }
     if (!waits)
-        coil__op_complete(b, op, res);
+        coil__op_complete(&e->base, op, res);
+}
+
+static void begin(coil__backend *b, struct coil__op *op)
+{
+    COIL__GUARD(&b->latch);
+    coil__op_begin(b, op);
+}
+
+static void epoll_submit(coil__backend *b, struct coil__op *op)
+{
+    begin(b, op);
+    int res = op->wait_first ? -EAGAIN : coil__op_try(op);
+    COIL__GUARD(&b->latch);
+    settle(epoll_of(b), op, res);
 }
 
 static void epoll_cancel(coil__backend *b, struct coil__op *op)
@@ -143,6 +162,7 @@ static void epoll_cancel(coil__backend *b, struct coil__op *op)
 static void epoll_forget(coil__backend *b, int fd)
 {
     epoll_backend *e = epoll_of(b);
+    COIL__GUARD(&b->latch);
     slot *s = find_slot(e, fd);
     if (s && s->armed) {
         (void)arm(e, s, fd, 0);
@@ -178,12 +198,7 @@ static void disarm_unwanted(epoll_backend *e, slot *s, int fd, bool wanted_in, b
 static void handle_event(epoll_backend *e, const struct epoll_event *ev)
 {
     int fd = ev->data.fd;
-    if (fd == e->wake_fd) {
-        uint64_t count;
-        ssize_t n = read(fd, &count, sizeof count);
-        (void)n; /* somebody else may have emptied it */
-        return;
-    }
+    COIL__GUARD(&e->base.latch);
     slot *s = find_slot(e, fd);
     if (!s)
         return;
@@ -198,6 +213,13 @@ static void handle_event(epoll_backend *e, const struct epoll_event *ev)
     disarm_unwanted(e, s, fd, wanted_in, wanted_out);
 }
 
+static void empty_wake_fd(epoll_backend *e)
+{
+    uint64_t count;
+    ssize_t n = read(e->wake_fd, &count, sizeof count);
+    (void)n; /* somebody else may have emptied it */
+}
+
 static int wait_ms(epoll_backend *e, int64_t timeout_ns)
 {
     int64_t ms = timeout_ns / 1000000 + (timeout_ns % 1000000 != 0); /* rounded up: not before the deadline */
@@ -208,7 +230,7 @@ static int wait_ms(epoll_backend *e, int64_t timeout_ns)
 
 static int wait_events(epoll_backend *e, int64_t timeout_ns)
 {
-    e->base.counters.kernel_waits++;
+    coil__backend_count(&e->base.counters.kernel_waits, 1);
     if (timeout_ns == 0 || timeout_ns == COIL_FOREVER || e->no_pwait2)
         return wait_ms(e, timeout_ns);
     struct timespec ts = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
@@ -220,18 +242,68 @@ static int wait_events(epoll_backend *e, int64_t timeout_ns)
     return wait_ms(e, timeout_ns);
 }
 
+/* Before a wait: whether it has to be made at all, and may block. */
+static bool prepare_wait(coil__backend *b, int64_t *timeout_ns)
+{
+    COIL__GUARD(&b->latch);
+    if (!coil__list_empty(&b->asked))
+        coil__op_cancel_asked(b);
+    if (b->done_count > 0)
+        *timeout_ns = 0;
+    return b->waiting = *timeout_ns != 0 || load_relaxed(&b->in_flight) > b->done_count; /* [BACKEND-1] */
+}
+
+static void finish_wait(coil__backend *b, coil__list *ready)
+{
+    COIL__GUARD(&b->latch);
+    b->waiting = false;
+    coil__op_deliver(b, ready);
+}
+
 static int epoll_wait_for(coil__backend *b, int64_t timeout_ns, coil__list *ready)
 {
     epoll_backend *e = epoll_of(b);
-    if (b->done_count > 0)
-        timeout_ns = 0;
     int n = 0;
-    if (timeout_ns != 0 || b->in_flight > b->done_count)
+    if (prepare_wait(b, &timeout_ns))
         n = wait_events(e, timeout_ns);
-    for (int i = 0; i < n; i++)
-        handle_event(e, &e->events[i]);
-    coil__op_deliver(b, ready);
+    for (int i = 0; i < n; i++) {
+        if (e->events[i].data.fd == e->wake_fd)
+            empty_wake_fd(e);
+        else
+            handle_event(e, &e->events[i]);
+    }
+    finish_wait(b, ready);
     return n < 0 && n != -EINTR ? n : 0;
+}
+
+static bool may_reap_for(coil__backend *b)
+{
+    COIL__GUARD(&b->latch);
+    return b->shared && !b->waiting;
+}
+
+/*
+ * Anybody may wait for events; the owner may have begun to do so meanwhile, which does no harm: both look
+ * what is there.
+ */
+static int epoll_reap_for(coil__backend *b, coil__list *ready)
+{
+    epoll_backend *e = epoll_of(b);
+    struct epoll_event events[EVENTS_FOR_OTHERS];
+    if (!may_reap_for(b))
+        return 0;
+    int n = epoll_wait(e->epoll_fd, events, EVENTS_FOR_OTHERS, 0);
+    for (int i = 0; i < n; i++)
+        if (events[i].data.fd != e->wake_fd) /* the owner has to see that itself */
+            handle_event(e, &events[i]);
+    COIL__GUARD(&b->latch);
+    return (int)coil__op_deliver(b, ready);
+}
+
+static bool epoll_has_completed(coil__backend *b)
+{
+    struct pollfd events = {.fd = epoll_of(b)->epoll_fd, .events = POLLIN};
+    return may_reap_for(b) && poll(&events, 1, 0) > 0;
 }
 
 /* --- making, closing ------------------------------------------------------------------------------------------ */
@@ -262,7 +334,7 @@ static void epoll_close(coil__backend *b, coil__list *ready)
         coil__free(e->chunks[i]);
     }
     coil__op_deliver(b, ready);
-    coil_debug_assert(b->in_flight == 0);
+    coil_debug_assert(!coil__backend_busy(b));
     coil__free(e->chunks);
     close(e->epoll_fd);
     coil__free(e);
@@ -275,17 +347,18 @@ static const coil__backend_ops epoll_ops = {
     .cancel = epoll_cancel,
     .forget = epoll_forget,
     .attach = epoll_attach,
+    .reap_for = epoll_reap_for,
+    .has_completed = epoll_has_completed,
     .close = epoll_close,
 };
 
-int coil__epoll_open(int wake_fd, coil__backend **b)
+int coil__epoll_open(int ring_mode, int wake_fd, coil__backend **b)
 {
     epoll_backend *e = coil__calloc(sizeof *e);
     if (!e)
         return -ENOMEM;
-    e->base.ops = &epoll_ops;
+    coil__backend_init(&e->base, &epoll_ops, ring_mode);
     e->wake_fd = wake_fd;
-    coil__list_init(&e->base.done);
     struct epoll_event ev = {.events = EPOLLIN, .data.fd = wake_fd};
     e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     int rc = e->epoll_fd < 0 ? -errno : 0;

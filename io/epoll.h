@@ -6,6 +6,7 @@
 
 #include "op.h"
 
-int coil__epoll_open(int wake_fd, coil__backend **b);
+/* @ring_mode: enum coil_ring_mode. */
+int coil__epoll_open(int ring_mode, int wake_fd, coil__backend **b);
 
 #endif

@@ -1,112 +1,82 @@
 /*
  * names.c - host names to addresses, without blocking the loop
  *
- * getaddrinfo() of a name may take seconds, so a thread of its own makes the call and posts a handle to the
- * loop. The task waits on a future meanwhile.
+ * getaddrinfo() of a name may take seconds, so it is a job for the loop's default executor. Its future is nobody's
+ * to cancel: a callback of it resolves another one, which the task waits for. So a task that is cancelled leaves at
+ * once, and a job that was submitted runs, although it may find that nobody wants to know any more.
  *
- * Who frees a lookup, decided under its lock:
+ * I1 refs: the task's, the job's, and the callback's, which runs or is discarded once the job's future exists
+ * I2 the job writes what it has found before it ends; the task reads it after its future was resolved
  *
- *   the task gave up   the thread has posted   freed by
- *   no                 (must have)             the task, after the handle has run or was discarded
- *   yes                no                      the thread, which then never touches the loop again
- *   yes                yes                     the handle
- *
- * I1 the thread posts only while the task has not given up, so that the loop, which the task's future holds, is there
+ * Source: asyncio.base_events.getaddrinfo.
  */
 #include "sock.h"
 
+#include <coil/errno.h>
+#include <coil/executor.h>
 #include <netdb.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "../src/base/alloc.h"
+#include "../src/base/atomic.h"
 #include "../src/future.h"
-#include "../src/loop.h"
 #include "../src/sync.h"
 
 typedef struct lookup {
-    coil__handle handle;
-    coil_loop *loop;
-    coil_future *future; /* owned by the task */
+    coil__handle handle; /* the callback */
+    coil_future *future; /* what the task waits for; one reference is the task's, one the callback's */
     char *host, *port;   /* owned */
     struct addrinfo hints;
     struct addrinfo *list; /* owned, after success */
     int error;             /* getaddrinfo's */
     int error_code;        /* -errno with EAI_SYSTEM */
-    bool delivered;        /* the handle has run or was discarded */
-    pthread_mutex_t lock;
-    bool posted, abandoned; /* under the lock */
+    _Atomic bool unwanted; /* [NAME-2] relaxed: a hint */
+    _Atomic uint32_t refs; /* I1 */
 } lookup;
 
-static void free_lookup(lookup *l)
+static void release(lookup *l)
 {
+    if (fetch_sub_acq_rel(&l->refs, 1) != 1) /* [NAME-1] acq_rel: all use is over before the last one frees it */
+        return;
     if (l->list)
         freeaddrinfo(l->list);
-    pthread_mutex_destroy(&l->lock);
     coil__free(l->host);
     coil__free(l->port);
     coil__free(l);
 }
 
-/* True if the task still waits for the lookup. */
-static bool deliver(lookup *l)
+/* The callback's part is over. */
+static void leave(lookup *l)
 {
-    pthread_mutex_lock(&l->lock); /* the thread has unlocked it after posting, or is about to */
-    bool abandoned = l->abandoned;
-    pthread_mutex_unlock(&l->lock);
-    l->delivered = true;
-    if (abandoned)
-        free_lookup(l);
-    return !abandoned;
+    coil_release(l->future);
+    release(l);
 }
 
-static void run_lookup(coil__handle *h)
+static void run_found(coil__handle *h)
 {
     lookup *l = coil_container_of(h, lookup, handle);
-    if (deliver(l) && l->future->state == COIL__PENDING)
-        (void)coil__future_finish(l->future, NULL, NULL);
+    (void)coil__future_finish(l->future, NULL, NULL); /* not if it was cancelled */
+    leave(l);
 }
 
-static void discard_lookup(coil__handle *h)
+static void discard_found(coil__handle *h)
 {
-    (void)deliver(coil_container_of(h, lookup, handle));
+    leave(coil_container_of(h, lookup, handle));
 }
 
-static const coil__handle_ops lookup_ops = {run_lookup, discard_lookup, "getaddrinfo"};
+static const coil__handle_ops found_ops = {run_found, discard_found, "getaddrinfo"};
 
-static void *lookup_thread(void *arg)
+/* The job. It never raises. */
+static int look_up(void *arg, void **result)
 {
     lookup *l = arg;
-    l->error = getaddrinfo(l->host, l->port, &l->hints, &l->list);
-    l->error_code = l->error == EAI_SYSTEM ? -errno : 0;
-    pthread_mutex_lock(&l->lock);
-    bool abandoned = l->abandoned;
-    if (!abandoned) {
-        l->posted = true;
-        coil__loop_post(l->loop, &l->handle); /* I1 */
+    (void)result;
+    if (!load_relaxed(&l->unwanted)) { /* [NAME-2] */
+        l->error = getaddrinfo(l->host, l->port, &l->hints, &l->list);
+        l->error_code = l->error == EAI_SYSTEM ? -errno : 0;
     }
-    pthread_mutex_unlock(&l->lock);
-    if (abandoned)
-        free_lookup(l);
-    return NULL;
-}
-
-/* A detached thread that takes no signals: they are for the program's own. */
-static int start_thread(lookup *l)
-{
-    sigset_t all, before;
-    pthread_attr_t attributes;
-    pthread_t thread;
-    sigfillset(&all);
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&thread, &attributes, lookup_thread, l);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return -error;
+    release(l); /* I1 */
+    return 0;
 }
 
 static lookup *new_lookup(coil_loop *loop, const char *host, const char *port, const struct addrinfo *hints)
@@ -114,25 +84,16 @@ static lookup *new_lookup(coil_loop *loop, const char *host, const char *port, c
     lookup *l = coil__calloc(sizeof *l);
     if (!l)
         return NULL;
-    pthread_mutex_init(&l->lock, NULL);
-    coil__handle_init(&l->handle, &lookup_ops);
-    l->loop = loop;
+    coil__handle_init(&l->handle, &found_ops);
+    store_relaxed(&l->refs, 1); /* [NAME-1] not shared yet */
     l->hints = *hints;
     l->host = coil__strdup(host);
     l->port = port ? coil__strdup(port) : NULL;
-    if (!l->host || (port && !l->port)) {
-        free_lookup(l);
-        return NULL;
-    }
-    return l;
-}
-
-/* The task's part after it has waited: frees @l, or leaves it to the thread or the handle. */
-static void give_up(lookup *l)
-{
-    pthread_mutex_lock(&l->lock);
-    l->abandoned = true;
-    pthread_mutex_unlock(&l->lock); /* from here on @l may be freed */
+    l->future = l->host && (!port || l->port) ? coil__future_new(loop) : NULL;
+    if (l->future)
+        return l;
+    release(l);
+    return NULL;
 }
 
 static int raise_lookup(const char *host, int error, int code)
@@ -144,43 +105,51 @@ static int raise_lookup(const char *host, int error, int code)
     return coil_raise(-EINVAL, "%s: %s", host, gai_strerror(error));
 }
 
-static int await_lookup(lookup *l, const char *host, struct addrinfo **list)
+/* Submits the job. The callback's and the job's references are theirs from then on. */
+static int start_job(coil_loop *loop, lookup *l)
 {
-    coil_future *future = l->future;
-    int rc = coil_await(future, NULL);
-    if (!l->delivered) {
-        give_up(l);
-        coil_release(future);
+    coil_future *job;
+    fetch_add_relaxed(&l->refs, 2); /* [NAME-1] relaxed: the caller has one */
+    coil_retain(l->future);
+    int rc = coil_loop_run_in_executor(loop, NULL, look_up, l, &job);
+    if (rc < 0) {
+        coil_release(l->future);
+        store_relaxed(&l->refs, 1); /* [NAME-1] nobody else has come to know it */
         return rc;
     }
-    if (rc == 0 && l->error)
-        rc = raise_lookup(host, l->error, l->error_code);
-    if (rc == 0) {
-        *list = l->list;
-        l->list = NULL;
-    }
-    free_lookup(l);
-    coil_release(future);
+    rc = coil__future_add_handle(job, &l->handle);
+    coil_release(job); /* the executor's part of coil has references as long as it needs it */
     return rc;
+}
+
+/* The task's part. */
+static int await_lookup(lookup *l, const char *host, struct addrinfo **list)
+{
+    int rc = coil_await(l->future, NULL);
+    if (rc < 0) {
+        store_relaxed(&l->unwanted, true); /* [NAME-2] */
+        return rc;
+    }
+    if (l->error)
+        return raise_lookup(host, l->error, l->error_code);
+    *list = l->list; /* I2 */
+    l->list = NULL;
+    return 0;
 }
 
 static int resolve_name(coil_loop *loop, const char *host, const char *port, const struct addrinfo *hints,
                         struct addrinfo **list)
 {
     lookup *l = new_lookup(loop, host, port, hints);
-    coil_future *future = l ? coil__future_new(loop) : NULL;
-    int rc = future ? 0 : -ENOMEM;
-    if (future) {
-        l->future = future;
-        rc = start_thread(l);
-    }
+    if (!l)
+        return coil_raise(-ENOMEM, NULL);
+    coil_future *future = l->future;
+    int rc = start_job(loop, l);
     if (rc == 0)
-        return await_lookup(l, host, list);
-    if (l)
-        free_lookup(l);
-    if (future)
-        coil_release(future);
-    return coil_raise(rc, "%s: no thread to resolve it: %s", host, coil_strerror(rc));
+        rc = await_lookup(l, host, list);
+    coil_release(future);
+    release(l);
+    return rc;
 }
 
 /* getaddrinfo() takes a number of any size and keeps 16 bits of it. */

@@ -1,7 +1,9 @@
 /*
  * reader.c - coil_stream_reader: asyncio's StreamReader
  *
- * Fed by a transport or by hand, read by one task. All on the loop's thread. Invariants are in reader.h.
+ * Fed by a transport or by hand, read by one task; in a runtime on any worker. Static functions are called with the
+ * latch held; those that suspend or raise are given the guard, and give the latch back for that. Invariants are in
+ * reader.h.
  * Source: asyncio.streams.StreamReader of CPython 3.11.
  */
 #define _GNU_SOURCE /* memmem */
@@ -15,13 +17,15 @@
 
 #include "../src/base/alloc.h"
 #include "../src/error.h"
+#include "../src/step.h"
 #include "../src/sync.h"
 
 /* --- making, feeding ------------------------------------------------------------------------------------------ */
 
-void coil__reader_init(coil_stream_reader *r, coil_loop *loop, size_t limit_bytes)
+void coil__reader_init(coil_stream_reader *r, coil_loop *loop, size_t limit_bytes, struct coil__transport *transport)
 {
-    *r = (coil_stream_reader){.loop = loop, .limit = limit_bytes};
+    *r = (coil_stream_reader){.loop = loop, .limit = limit_bytes, .transport = transport};
+    r->latch = transport ? &transport->latch : &r->own;
 }
 
 void coil__reader_fini(coil_stream_reader *r)
@@ -39,7 +43,7 @@ int coil_stream_reader_new(coil_loop *loop, size_t limit_bytes, coil_stream_read
     coil_stream_reader *r = coil__malloc(sizeof *r);
     if (!r)
         return -ENOMEM;
-    coil__reader_init(r, loop, limit_bytes);
+    coil__reader_init(r, loop, limit_bytes, NULL);
     *reader = r;
     return 0;
 }
@@ -56,7 +60,7 @@ static void wake(coil_stream_reader *r)
 {
     coil_future *waiter = r->waiter;
     r->waiter = NULL;
-    if (waiter && waiter->state == COIL__PENDING)
+    if (waiter && coil__future_pending(waiter))
         (void)coil__future_finish(waiter, NULL, NULL); /* fails on a closed loop only, where nobody waits any more */
 }
 
@@ -76,7 +80,7 @@ static int reserve(coil_stream_reader *r, size_t n)
     return 0;
 }
 
-int coil_stream_reader_feed_data(coil_stream_reader *r, const void *data, size_t n)
+int coil__reader_feed_data(coil_stream_reader *r, const void *data, size_t n)
 {
     coil_assert(!r->eof);
     if (n == 0)
@@ -92,42 +96,87 @@ int coil_stream_reader_feed_data(coil_stream_reader *r, const void *data, size_t
     return 0;
 }
 
-void coil_stream_reader_feed_eof(coil_stream_reader *r)
+int coil_stream_reader_feed_data(coil_stream_reader *r, const void *data, size_t n)
+{
+    COIL__GUARD(r->latch);
+    return coil__reader_feed_data(r, data, n);
+}
+
+void coil__reader_feed_eof(coil_stream_reader *r)
 {
     r->eof = true;
     wake(r);
 }
 
-void coil_stream_reader_set_exception(coil_stream_reader *r, coil_error *error)
+void coil_stream_reader_feed_eof(coil_stream_reader *r)
 {
-    coil_error_release(r->exception);
+    COIL__GUARD(r->latch);
+    coil__reader_feed_eof(r);
+}
+
+/* Returns the one before, for the caller to release when the latch is free. */
+static coil_error *exchange_exception(coil_stream_reader *r, coil_error *error)
+{
+    coil_error *before = r->exception;
     r->exception = error;
     coil_future *waiter = r->waiter;
     r->waiter = NULL;
-    if (waiter && waiter->state == COIL__PENDING)
+    if (waiter && coil__future_pending(waiter))
         (void)coil__future_fail(waiter, coil_error_retain(error));
+    return before;
 }
 
-bool coil_stream_reader_at_eof(const coil_stream_reader *r)
+void coil__reader_set_exception(coil_stream_reader *r, coil_error *error)
 {
+    coil_error_release(exchange_exception(r, error));
+}
+
+void coil_stream_reader_set_exception(coil_stream_reader *r, coil_error *error)
+{
+    coil__guard guard = coil__guard_enter(r->latch);
+    coil_error *before = exchange_exception(r, error);
+    coil__guard_leave(&guard);
+    coil_error_release(before);
+}
+
+bool coil_stream_reader_at_eof(const coil_stream_reader *reader)
+{
+    coil_stream_reader *r = (coil_stream_reader *)(uintptr_t)reader; /* const for the caller; the latch is taken */
+    COIL__GUARD(r->latch);
     return r->eof && coil__bytes_size(&r->buffer) == 0;
 }
 
 /* --- what reading calls share --------------------------------------------------------------------------------- */
 
-/* Begins a reading call: what the one before has lent is given back. */
-static int begin(coil_stream_reader *r)
+/* Begins a reading call: what the one before has lent is given back. Takes the latch, if it succeeds. */
+static int begin(coil_stream_reader *r, coil__guard *guard)
 {
     COIL_TRY(coil__task_needed());
+    COIL_TRY(coil__task_cooperate(coil__current()->task));
+    *guard = coil__guard_enter(r->latch);
     r->lending = false;
     coil__free(r->kept);
     r->kept = NULL;
     return 0;
 }
 
-static int raise_exception(const coil_stream_reader *r)
+/* Gives the latch back for good, before something is raised: that may run a user's function. */
+static void end(coil__guard *guard)
 {
-    return coil_raise_error(coil_error_retain(r->exception)); /* 0 without one */
+    coil__guard_leave(guard);
+    guard->latch = NULL;
+}
+
+/* Takes @e. */
+static int raise_error(coil_error *e, coil__guard *guard)
+{
+    end(guard);
+    return coil_raise_error(e);
+}
+
+static int raise_exception(const coil_stream_reader *r, coil__guard *guard)
+{
+    return coil_likely(!r->exception) ? 0 : raise_error(coil_error_retain(r->exception), guard);
 }
 
 static void resume(coil_stream_reader *r)
@@ -153,18 +202,22 @@ static void lend(coil_stream_reader *r, size_t n, const char **data, size_t *len
 }
 
 /* Waits for data or the end. A paused transport goes on, or this would wait for ever. */
-static int wait_for_data(coil_stream_reader *r, const char *what)
+static int wait_for_data(coil_stream_reader *r, const char *what, coil__guard *guard)
 {
-    if (r->waiter)
+    if (r->waiter) {
+        end(guard);
         return coil_raise(COIL_EBUSY, "%s() called while another coroutine is already waiting for incoming data",
                           what);
+    }
     resume(r);
     coil_future *waiter = coil__future_new(r->loop);
     if (!waiter)
         return -ENOMEM;
     r->waiter = waiter;
     r->reading++;
+    coil__guard_leave(guard);
     int rc = coil_await(waiter, NULL);
+    *guard = coil__guard_enter(r->latch);
     r->reading--;
     r->waiter = NULL;
     coil_release(waiter);
@@ -174,25 +227,22 @@ static int wait_for_data(coil_stream_reader *r, const char *what)
 /* --- read, readexactly ---------------------------------------------------------------------------------------- */
 
 /* Waits until there is something, or nothing more will come. */
-static int wait_for_some(coil_stream_reader *r)
+static int wait_for_some(coil_stream_reader *r, coil__guard *guard)
 {
-    COIL_TRY(raise_exception(r));
+    COIL_TRY(raise_exception(r, guard));
     if (coil__bytes_size(&r->buffer) == 0 && !r->eof)
-        return wait_for_data(r, "read");
+        return wait_for_data(r, "read", guard);
     return 0;
 }
 
-int coil_stream_reader_read(coil_stream_reader *r, void *buf, size_t cap, size_t *n)
+static int read_some(coil_stream_reader *r, void *buf, size_t cap, size_t *n, coil__guard *guard)
 {
-    COIL_TRY(begin(r));
-    if (cap > SSIZE_MAX)
-        return coil_raise(-EINVAL, "read size can not be less than zero");
     if (cap == 0) {
-        COIL_TRY(raise_exception(r));
+        COIL_TRY(raise_exception(r, guard));
         *n = 0;
         return 0;
     }
-    COIL_TRY(wait_for_some(r));
+    COIL_TRY(wait_for_some(r, guard));
     size_t size = coil__bytes_size(&r->buffer);
     if (size > cap)
         size = cap;
@@ -203,10 +253,19 @@ int coil_stream_reader_read(coil_stream_reader *r, void *buf, size_t cap, size_t
     return 0;
 }
 
-/* Moves at most `limit` bytes to the end of @all, which holds @n; *moved is their number, 0 at the end. */
-static int read_block(coil_stream_reader *r, char **all, size_t n, size_t *moved)
+int coil_stream_reader_read(coil_stream_reader *r, void *buf, size_t cap, size_t *n)
 {
-    COIL_TRY(wait_for_some(r));
+    coil__guard guard;
+    COIL_TRY(begin(r, &guard));
+    int rc = cap <= SSIZE_MAX ? read_some(r, buf, cap, n, &guard) : 0;
+    coil__guard_leave(&guard);
+    return cap <= SSIZE_MAX ? rc : coil_raise(-EINVAL, "read size can not be less than zero");
+}
+
+/* Moves at most `limit` bytes to the end of @all, which holds @n; *moved is their number, 0 at the end. */
+static int read_block(coil_stream_reader *r, char **all, size_t n, size_t *moved, coil__guard *guard)
+{
+    COIL_TRY(wait_for_some(r, guard));
     size_t size = coil__bytes_size(&r->buffer);
     if (size > r->limit)
         size = r->limit;
@@ -224,47 +283,56 @@ static int read_block(coil_stream_reader *r, char **all, size_t n, size_t *moved
 
 int coil_stream_reader_read_all(coil_stream_reader *r, char **data, size_t *n)
 {
-    COIL_TRY(begin(r));
+    coil__guard guard;
+    COIL_TRY(begin(r, &guard));
     char *all = NULL;
     size_t total = 0, moved = 0;
+    int rc;
     do {
-        int rc = read_block(r, &all, total, &moved);
-        if (rc < 0) {
-            free(all);
-            return rc;
-        }
+        rc = read_block(r, &all, total, &moved, &guard);
         total += moved;
-    } while (moved > 0);
+    } while (rc == 0 && moved > 0);
+    coil__guard_leave(&guard);
+    if (rc < 0) {
+        free(all);
+        return rc;
+    }
     *data = all;
     *n = total;
     return 0;
 }
 
 /* The stream has ended too early: raises what there was, and forgets it. */
-static int raise_incomplete(coil_stream_reader *r, ssize_t expected)
+static int raise_incomplete(coil_stream_reader *r, ssize_t expected, coil__guard *guard)
 {
     size_t size = coil__bytes_size(&r->buffer);
     coil_error *e = coil__error_incomplete_read(coil__bytes_first(&r->buffer), size, expected);
     coil__bytes_consume(&r->buffer, size);
-    return coil_raise_error(e);
+    return raise_error(e, guard);
 }
 
-int coil_stream_reader_readexactly(coil_stream_reader *r, void *buf, size_t n)
+static int read_exactly(coil_stream_reader *r, void *buf, size_t n, coil__guard *guard)
 {
-    COIL_TRY(begin(r));
-    if (n > SSIZE_MAX)
-        return coil_raise(-EINVAL, "readexactly size can not be less than zero");
-    COIL_TRY(raise_exception(r));
+    COIL_TRY(raise_exception(r, guard));
     while (coil__bytes_size(&r->buffer) < n) {
         if (r->eof)
-            return raise_incomplete(r, (ssize_t)n);
-        COIL_TRY(wait_for_data(r, "readexactly"));
+            return raise_incomplete(r, (ssize_t)n, guard);
+        COIL_TRY(wait_for_data(r, "readexactly", guard));
     }
     if (n > 0) {
         memcpy(buf, coil__bytes_first(&r->buffer), n);
         consume(r, n);
     }
     return 0;
+}
+
+int coil_stream_reader_readexactly(coil_stream_reader *r, void *buf, size_t n)
+{
+    coil__guard guard;
+    COIL_TRY(begin(r, &guard));
+    int rc = n <= SSIZE_MAX ? read_exactly(r, buf, n, &guard) : 0;
+    coil__guard_leave(&guard);
+    return n <= SSIZE_MAX ? rc : coil_raise(-EINVAL, "readexactly size can not be less than zero");
 }
 
 /* --- readuntil, readline -------------------------------------------------------------------------------------- */
@@ -282,7 +350,7 @@ typedef struct finding {
  * Looks for a separator until it is there. COIL_EINCOMPLETEREAD at the end of the stream and COIL_ELIMITOVERRUN are
  * returned without an error object, for the caller to raise or to handle.
  */
-static int find(coil_stream_reader *r, const char *separator, size_t n, finding *f)
+static int find(coil_stream_reader *r, const char *separator, size_t n, finding *f, coil__guard *guard)
 {
     size_t searched = 0;
     for (;;) {
@@ -301,23 +369,20 @@ static int find(coil_stream_reader *r, const char *separator, size_t n, finding 
         }
         if (r->eof)
             return COIL_EINCOMPLETEREAD;
-        COIL_TRY(wait_for_data(r, "readuntil"));
+        COIL_TRY(wait_for_data(r, "readuntil", guard));
     }
 }
 
-int coil_stream_reader_readuntil(coil_stream_reader *r, const void *separator, size_t separator_bytes,
-                                 const char **data, size_t *n)
+static int read_until(coil_stream_reader *r, const void *separator, size_t separator_bytes, const char **data,
+                      size_t *n, coil__guard *guard)
 {
-    COIL_TRY(begin(r));
-    if (separator_bytes == 0)
-        return coil_raise(-EINVAL, "Separator should be at least one-byte string");
-    COIL_TRY(raise_exception(r));
     finding f = {0};
-    int rc = find(r, separator, separator_bytes, &f);
+    COIL_TRY(raise_exception(r, guard));
+    int rc = find(r, separator, separator_bytes, &f, guard);
     if (rc == COIL_EINCOMPLETEREAD)
-        return raise_incomplete(r, -1);
+        return raise_incomplete(r, -1, guard);
     if (rc == COIL_ELIMITOVERRUN)
-        return coil_raise_error(coil__error_limit_overrun(f.overrun, f.offset));
+        return raise_error(coil__error_limit_overrun(f.overrun, f.offset), guard);
     if (rc < 0)
         return rc;
     lend(r, f.offset + separator_bytes, data, n);
@@ -325,25 +390,44 @@ int coil_stream_reader_readuntil(coil_stream_reader *r, const void *separator, s
     return 0;
 }
 
+int coil_stream_reader_readuntil(coil_stream_reader *r, const void *separator, size_t separator_bytes,
+                                 const char **data, size_t *n)
+{
+    coil__guard guard;
+    COIL_TRY(begin(r, &guard));
+    int rc = separator_bytes > 0 ? read_until(r, separator, separator_bytes, data, n, &guard) : 0;
+    coil__guard_leave(&guard);
+    return separator_bytes > 0 ? rc : coil_raise(-EINVAL, "Separator should be at least one-byte string");
+}
+
 /* Drops a line that is too long, with its newline if that has been found. */
-static int drop_line(coil_stream_reader *r, const finding *f)
+static int drop_line(coil_stream_reader *r, const finding *f, coil__guard *guard)
 {
     consume(r, f->overrun == found_late ? f->offset + 1 : coil__bytes_size(&r->buffer));
+    end(guard);
     return coil_raise(-EINVAL, "%s", f->overrun);
 }
 
-int coil_stream_reader_readline(coil_stream_reader *r, const char **line, size_t *n)
+static int read_line(coil_stream_reader *r, const char **line, size_t *n, coil__guard *guard)
 {
-    COIL_TRY(begin(r));
-    COIL_TRY(raise_exception(r));
     finding f = {0};
-    int rc = find(r, "\n", 1, &f);
+    COIL_TRY(raise_exception(r, guard));
+    int rc = find(r, "\n", 1, &f, guard);
     if (rc == COIL_ELIMITOVERRUN)
-        return drop_line(r, &f);
+        return drop_line(r, &f, guard);
     if (rc < 0 && rc != COIL_EINCOMPLETEREAD)
         return rc;
     size_t size = rc == 0 ? f.offset + 1 : coil__bytes_size(&r->buffer);
     lend(r, size, line, n);
     consume(r, size);
     return 0;
+}
+
+int coil_stream_reader_readline(coil_stream_reader *r, const char **line, size_t *n)
+{
+    coil__guard guard;
+    COIL_TRY(begin(r, &guard));
+    int rc = read_line(r, line, n, &guard);
+    coil__guard_leave(&guard);
+    return rc;
 }

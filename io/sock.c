@@ -5,6 +5,7 @@
  */
 #include "sock.h"
 
+#include <coil/errno.h>
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
@@ -17,10 +18,19 @@
 #include "../src/base/alloc.h"
 #include "../src/future.h"
 
-void coil__fd_close(coil_loop *loop, int fd)
+static void forget(coil_loop *loop, int fd)
 {
+    COIL__GUARD(&loop->backend_latch);
     if (loop->backend)
         loop->backend->ops->forget(loop->backend, fd);
+}
+
+void coil__fd_close(coil_loop *loop, int fd)
+{
+    if (coil_likely(!loop->parallel))
+        forget(loop, fd);
+    for (unsigned i = 0; loop->parallel && i < loop->member_count; i++)
+        forget(loop->members[i], fd);
     close(fd);
 }
 
@@ -59,16 +69,20 @@ static int raise_for(const char *what, const struct addrinfo *a, int code)
 /* --- connecting ----------------------------------------------------------------------------------------------- */
 
 /*
- * A connection being made. It belongs to the caller until that gives up before the operation has completed
- * (abandoned); then the operation's handle frees it.
+ * A connection being made. The caller and the operation's handle, which may run on another worker at the same time,
+ * agree by one word on who frees it:
+ *
+ *   PENDING -> SETTLED    the operation is over: the handle has let go, the caller frees
+ *   PENDING -> ABANDONED  the caller was cancelled before: the handle frees, and closes the descriptor
  */
+enum { PENDING, SETTLED, ABANDONED };
+
 typedef struct connecting {
     struct coil__op op;
     coil__address address;
     coil_loop *loop;     /* kept by the future */
-    coil_future *future; /* owned */
-    bool pending;        /* the handle has not run */
-    bool abandoned;
+    coil_future *future; /* two references: the caller's and the handle's */
+    _Atomic int state;   /* [CONN-1] acq_rel: who comes second sees what the first has done */
 } connecting;
 
 static void free_connecting(connecting *c)
@@ -77,11 +91,10 @@ static void free_connecting(connecting *c)
     coil__free(c);
 }
 
-/* The operation is over, one way or the other. True if the caller is still there. */
+/* The operation is over, one way or the other. True if the caller is still there; then @c is its. */
 static bool settle_connecting(connecting *c)
 {
-    c->pending = false;
-    if (!c->abandoned)
+    if (exchange_acq_rel(&c->state, SETTLED) == PENDING) /* [CONN-1] */
         return true;
     coil__fd_close(c->loop, c->op.fd);
     free_connecting(c);
@@ -91,13 +104,18 @@ static bool settle_connecting(connecting *c)
 static void run_connect(coil__handle *h)
 {
     connecting *c = coil_container_of(h, connecting, op.handle);
-    if (settle_connecting(c) && c->future->state == COIL__PENDING)
-        (void)coil__future_finish(c->future, NULL, NULL);
+    coil_future *future = c->future;
+    if (settle_connecting(c) && coil__future_pending(future))
+        (void)coil__future_finish(future, NULL, NULL);
+    coil_release(future);
 }
 
 static void discard_connect(coil__handle *h)
 {
-    (void)settle_connecting(coil_container_of(h, connecting, op.handle));
+    connecting *c = coil_container_of(h, connecting, op.handle);
+    coil_future *future = c->future;
+    (void)settle_connecting(c);
+    coil_release(future);
 }
 
 static const coil__handle_ops connect_ops = {run_connect, discard_connect, "connect"};
@@ -113,11 +131,21 @@ static connecting *new_connecting(coil_loop *loop, const struct addrinfo *a, int
         return NULL;
     }
     c->loop = loop;
+    store_relaxed(&c->state, PENDING); /* [CONN-1] not shared yet */
     memcpy(&c->address, a->ai_addr, a->ai_addrlen);
     coil__op_init(&c->op, COIL__OP_CONNECT, fd, &connect_ops);
     c->op.data = &c->address;
     c->op.bytes = a->ai_addrlen;
     return c;
+}
+
+/* A caller that was cancelled leaves @c to the handle. False if that has run. */
+static bool abandon(connecting *c)
+{
+    if (load_acquire(&c->state) == SETTLED) /* [CONN-1] */
+        return false;
+    coil__op_cancel(c->loop, &c->op); /* while it is there for certain */
+    return exchange_acq_rel(&c->state, ABANDONED) == PENDING; /* [CONN-1] */
 }
 
 static int await_connect(coil_loop *loop, const struct addrinfo *a, int fd)
@@ -127,14 +155,11 @@ static int await_connect(coil_loop *loop, const struct addrinfo *a, int fd)
         close(fd);
         return coil_raise(-ENOMEM, NULL);
     }
-    c->pending = true;
+    coil_retain(c->future);
     coil__op_submit(loop, &c->op);
     int rc = coil_await(c->future, NULL);
-    if (c->pending) { /* cancelled */
-        c->abandoned = true;
-        coil__op_cancel(loop, &c->op);
+    if (abandon(c))
         return rc;
-    }
     int res = c->op.res;
     free_connecting(c);
     if (rc == 0 && res < 0)

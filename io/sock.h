@@ -1,7 +1,7 @@
 /*
  * sock.h - sockets: making, connecting, listening, naming
  *
- * On the loop's thread; coil__connect and coil__resolve suspend the current task.
+ * On the loop's thread, in a runtime on any worker; coil__connect and coil__resolve suspend the current task.
  */
 #ifndef COIL_IO_SOCK_H
 #define COIL_IO_SOCK_H
@@ -20,7 +20,7 @@ typedef union coil__address {
     struct sockaddr_in6 in6;
 } coil__address;
 
-/* Closes a descriptor after the loop's backend has forgotten it. No operation on it is in flight. */
+/* Closes a descriptor after the backends have forgotten it. No operation on it is in flight. */
 void coil__fd_close(coil_loop *loop, int fd);
 
 /* Connects; a cancelled caller returns at once, and the socket is closed when the kernel has let go. Gives @fd. */
@@ -36,8 +36,8 @@ void coil__set_nodelay(int fd);
 size_t coil__address_format(const coil__address *a, char *buf, size_t size);
 
 /*
- * getaddrinfo for TCP. Addresses are looked up at once, names by a thread, while the task is suspended. Gives
- * @list, for freeaddrinfo. @host: NULL: all interfaces, if @passive, else this machine. Errors: -EINVAL with a
+ * getaddrinfo for TCP. Addresses are looked up at once, names by the default executor, while the task is suspended.
+ * Gives @list, for freeaddrinfo. @host: NULL: all interfaces, if @passive, else this machine. Errors: -EINVAL with a
  * message.
  */
 COIL_SUSPENDS int coil__resolve(coil_loop *loop, const char *host, const char *port, bool passive,

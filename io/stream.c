@@ -1,7 +1,8 @@
 /*
  * stream.c - TCP connections as streams: asyncio's StreamReader, StreamWriter and StreamReaderProtocol in one object
  *
- * All on the loop's thread. Source: asyncio.streams of CPython 3.11.
+ * On the loop's thread; in a runtime on any worker. What the transport tells is told under its latch.
+ * Source: asyncio.streams of CPython 3.11.
  */
 #include "stream.h"
 
@@ -12,6 +13,8 @@
 #include <unistd.h>
 
 #include "../src/base/alloc.h"
+#include "../src/step.h"
+#include "../src/sync.h"
 
 static inline coil_stream *stream_of(coil__transport *t)
 {
@@ -22,27 +25,13 @@ static inline coil_stream *stream_of(coil__transport *t)
 
 static int data_received(coil__transport *t, const char *data, size_t n)
 {
-    return coil_stream_reader_feed_data(&stream_of(t)->reader, data, n);
+    return coil__reader_feed_data(&stream_of(t)->reader, data, n);
 }
 
 static bool eof_received(coil__transport *t)
 {
-    coil_stream_reader_feed_eof(&stream_of(t)->reader);
+    coil__reader_feed_eof(&stream_of(t)->reader);
     return true; /* the peer may still be listening */
-}
-
-/* Resolves all waiters: @error (borrowed) or NULL. They leave the list when they run. */
-static void wake_all(coil__waiters *w, coil_error *error)
-{
-    for (coil__node *n = w->list.head.next; n != &w->list.head; n = n->next) {
-        const coil__waiter *waiter = coil__waiter_of_node(n);
-        if (!coil__waiter_pending(waiter))
-            continue;
-        if (error)
-            (void)coil__future_fail(waiter->future, coil_error_retain(error));
-        else
-            (void)coil__waiter_wake(waiter);
-    }
 }
 
 static void pause_writing(coil__transport *t)
@@ -54,7 +43,7 @@ static void resume_writing(coil__transport *t)
 {
     coil_stream *s = stream_of(t);
     s->writing_paused = false;
-    wake_all(&s->draining, NULL);
+    coil__line_wake(&s->draining, NULL);
 }
 
 static void connection_lost(coil__transport *t, coil_error *error)
@@ -63,11 +52,11 @@ static void connection_lost(coil__transport *t, coil_error *error)
     s->lost = true;
     s->lost_error = coil_error_retain(error);
     if (error)
-        coil_stream_reader_set_exception(&s->reader, coil_error_retain(error));
+        coil__reader_set_exception(&s->reader, coil_error_retain(error));
     else
-        coil_stream_reader_feed_eof(&s->reader);
-    wake_all(&s->closing, error);
-    wake_all(&s->draining, error);
+        coil__reader_feed_eof(&s->reader);
+    coil__line_wake(&s->closing, error);
+    coil__line_wake(&s->draining, error);
 }
 
 static void release(coil__transport *t)
@@ -108,10 +97,9 @@ int coil__stream_new(coil_loop *loop, int fd, size_t limit_bytes, coil_stream **
         close(fd);
         return rc;
     }
-    coil__reader_init(&s->reader, loop, limit_bytes);
-    s->reader.transport = &s->transport;
-    coil__waiters_init(&s->draining);
-    coil__waiters_init(&s->closing);
+    coil__reader_init(&s->reader, loop, limit_bytes, &s->transport);
+    coil__list_init(&s->draining);
+    coil__list_init(&s->closing);
     fetch_addresses(s, fd);
     coil__set_nodelay(fd);
     coil__transport_start(&s->transport);
@@ -143,13 +131,20 @@ int coil_open_connection(const char *host, const char *port, coil_stream **strea
     return coil__stream_new(loop, fd, COIL_STREAM_LIMIT, stream);
 }
 
+/* No call on it is suspended. */
+static void assert_unused(coil_stream *s)
+{
+    COIL__GUARD(&s->transport.latch);
+    coil_assert(s->reader.reading == 0);
+    coil_assert(coil__list_empty(&s->draining));
+    coil_assert(coil__list_empty(&s->closing));
+}
+
 void coil_stream_free(coil_stream *s)
 {
     if (!s)
         return;
-    coil_assert(s->reader.reading == 0); /* a task reads from it */
-    coil__waiters_fini(&s->draining);
-    coil__waiters_fini(&s->closing);
+    assert_unused(s);
     coil__transport_abandon(&s->transport);
 }
 
@@ -222,17 +217,29 @@ int coil_stream_writef(coil_stream *s, const char *format, ...)
     return rc;
 }
 
+/* What the reader died of, with a reference, or NULL; and whether the connection is on its way to its end. */
+static coil_error *look(coil_stream *s, bool *closing)
+{
+    COIL__GUARD(&s->transport.latch);
+    *closing = s->transport.closing;
+    return coil_error_retain(s->reader.exception);
+}
+
 int coil_stream_drain(coil_stream *s)
 {
+    bool closing;
     COIL_TRY(coil__task_needed());
-    COIL_TRY(coil_raise_error(coil_error_retain(s->reader.exception)));
-    if (s->transport.closing)
+    COIL_TRY(coil__task_cooperate(coil__current()->task));
+    COIL_TRY(coil_raise_error(look(s, &closing)));
+    if (closing)
         COIL_TRY(coil_sleep(0)); /* lets connection_lost run, so that who writes in a loop hears of it */
-    if (s->lost)
-        return coil_raise(-ECONNRESET, "Connection lost");
-    if (!s->writing_paused)
-        return 0;
-    return coil__waiters_wait(&s->draining, NULL);
+    coil__guard guard = coil__guard_enter(&s->transport.latch);
+    bool lost = s->lost;
+    int rc = 0;
+    if (!lost && s->writing_paused)
+        rc = coil__line_wait(&s->draining, s->transport.loop, &s->transport.latch, &guard);
+    coil__guard_leave(&guard);
+    return lost ? coil_raise(-ECONNRESET, "Connection lost") : rc;
 }
 
 int coil_stream_write_eof(coil_stream *s)
@@ -245,8 +252,15 @@ int coil_stream_set_write_limits(coil_stream *s, size_t high, size_t low)
     return coil__transport_set_limits(&s->transport, high, low ? low : high / 4);
 }
 
+/* A const stream's latch. */
+static coil__latch *latch_of(const coil_stream *s)
+{
+    return &((coil_stream *)(uintptr_t)s)->transport.latch;
+}
+
 size_t coil_stream_write_buffer_size(const coil_stream *s)
 {
+    COIL__GUARD(latch_of(s));
     return coil__transport_buffered(&s->transport);
 }
 
@@ -264,15 +278,22 @@ void coil_stream_abort(coil_stream *s)
 
 bool coil_stream_is_closing(const coil_stream *s)
 {
+    COIL__GUARD(latch_of(s));
     return s->transport.closing;
 }
 
 int coil_stream_wait_closed(coil_stream *s)
 {
     COIL_TRY(coil__task_needed());
-    if (s->lost)
-        return coil_raise_error(coil_error_retain(s->lost_error)); /* 0 without one */
-    return coil__waiters_wait(&s->closing, NULL);
+    coil__guard guard = coil__guard_enter(&s->transport.latch);
+    if (!s->lost) {
+        int rc = coil__line_wait(&s->closing, s->transport.loop, &s->transport.latch, &guard);
+        coil__guard_leave(&guard);
+        return rc;
+    }
+    coil_error *error = coil_error_retain(s->lost_error);
+    coil__guard_leave(&guard);
+    return coil_raise_error(error); /* 0 without one */
 }
 
 size_t coil_stream_peername(const coil_stream *s, char *buf, size_t size)

@@ -1,8 +1,12 @@
 /*
  * transport.c - one connection; see transport.h for its states and invariants
+ *
+ * Functions from other files, and handles, take the latch; the static ones are called with the latch held, unless
+ * they say otherwise.
  */
 #include "transport.h"
 
+#include <coil/errno.h>
 #include <limits.h>
 #include <string.h>
 #include <unistd.h>
@@ -43,11 +47,11 @@ int coil__transport_init(coil__transport *t, const coil__protocol *protocol, coi
 
 /* --- the end -------------------------------------------------------------------------------------------------- */
 
-/* Lets go of what it can: I1. @t may be freed. */
-static void settle(coil__transport *t)
+/* Lets go of what it can: I1. True: it is over, I5. */
+static bool settle(coil__transport *t)
 {
     if (!t->lost || t->receiving || t->sending_now)
-        return;
+        return false;
     if (t->fd >= 0) {
         coil__fd_close(t->loop, t->fd);
         t->fd = -1;
@@ -56,10 +60,18 @@ static void settle(coil__transport *t)
         coil__bytes_fini(&t->sending);
         coil__bytes_fini(&t->queued);
     }
-    if (!t->abandoned)
+    return t->abandoned;
+}
+
+/* Gives the latch back, after something may have ended. @t may be freed. */
+static void leave(coil__transport *t, const coil__guard *guard)
+{
+    bool over = settle(t);
+    coil__guard_leave(guard);
+    if (!over)
         return;
     coil_loop *loop = t->loop;
-    t->protocol->release(t);
+    t->protocol->release(t); /* I5 */
     coil__loop_unhold(loop);
 }
 
@@ -70,17 +82,19 @@ static void call_connection_lost(coil__transport *t)
     t->lost = true;
     t->protocol->connection_lost(t, error); /* I3 */
     coil_error_release(error);
-    settle(t);
 }
 
 static void run_lost(coil__handle *h)
 {
-    call_connection_lost(coil_container_of(h, coil__transport, lost_handle));
+    coil__transport *t = coil_container_of(h, coil__transport, lost_handle);
+    coil__guard guard = coil__guard_enter(&t->latch);
+    call_connection_lost(t);
+    leave(t, &guard);
 }
 
 static void discard_lost(coil__handle *h)
 {
-    call_connection_lost(coil_container_of(h, coil__transport, lost_handle)); /* the loop is closed: now or never */
+    run_lost(h); /* the loop is closed: now or never */
 }
 
 /* From now on nothing is read or sent; the owner hears of it in the next iteration. Takes @error. */
@@ -121,27 +135,36 @@ static void fail(coil__transport *t, int code)
     force_close(t, coil_error_new(code, NULL));
 }
 
-void coil__transport_close(coil__transport *t)
+static void close_gently(coil__transport *t)
 {
     if (t->closing)
         return;
     stop_reading(t);
-    if (coil__transport_buffered(t) == 0)
+    if (coil__transport_buffered(t) == 0 && !t->sending_now)
         die(t, NULL);
+}
+
+void coil__transport_close(coil__transport *t)
+{
+    coil__guard guard = coil__guard_enter(&t->latch);
+    close_gently(t);
+    leave(t, &guard);
 }
 
 void coil__transport_abort(coil__transport *t)
 {
+    coil__guard guard = coil__guard_enter(&t->latch);
     force_close(t, NULL);
+    leave(t, &guard);
 }
 
 void coil__transport_abandon(coil__transport *t)
 {
+    coil__guard guard = coil__guard_enter(&t->latch);
     t->abandoned = true;
-    if (t->dead)
-        settle(t);
-    else
+    if (!t->dead)
         force_close(t, NULL);
+    leave(t, &guard);
 }
 
 /* --- reading -------------------------------------------------------------------------------------------------- */
@@ -177,7 +200,7 @@ static void received(coil__transport *t, int res)
     } else if (res == 0) {
         t->eof_received = true;
         if (!t->protocol->eof_received(t))
-            coil__transport_close(t);
+            close_gently(t);
     } else {
         int rc = t->protocol->data_received(t, t->input, (size_t)res);
         if (rc < 0)
@@ -190,22 +213,25 @@ static void received(coil__transport *t, int res)
 static void run_receive(coil__handle *h)
 {
     coil__transport *t = coil_container_of(h, coil__transport, receive.handle);
+    coil__guard guard = coil__guard_enter(&t->latch);
     t->receiving = false;
     if (!t->closing) /* what arrives later than that is dropped */
         received(t, t->receive.res);
     arm_receive(t);
-    settle(t);
+    leave(t, &guard);
 }
 
 static void discard_receive(coil__handle *h)
 {
     coil__transport *t = coil_container_of(h, coil__transport, receive.handle);
+    coil__guard guard = coil__guard_enter(&t->latch);
     t->receiving = false;
-    settle(t);
+    leave(t, &guard);
 }
 
 void coil__transport_start(coil__transport *t)
 {
+    COIL__GUARD(&t->latch);
     arm_receive(t);
 }
 
@@ -290,73 +316,104 @@ static void sent(coil__transport *t, int res)
 static void run_send(coil__handle *h)
 {
     coil__transport *t = coil_container_of(h, coil__transport, send.handle);
+    coil__guard guard = coil__guard_enter(&t->latch);
     t->sending_now = false;
     if (!t->dead)
         sent(t, t->send.res);
-    if (t->dead)
-        settle(t);
-    else if (!t->sending_now)
-        drained(t); /* @t may be freed */
+    if (!t->dead && !t->sending_now)
+        drained(t);
+    leave(t, &guard);
 }
 
 static void discard_send(coil__handle *h)
 {
     coil__transport *t = coil_container_of(h, coil__transport, send.handle);
+    coil__guard guard = coil__guard_enter(&t->latch);
     t->sending_now = false;
-    settle(t);
+    leave(t, &guard);
 }
 
-/* Sends what the socket takes at once: the number of bytes, or -1 after an error, which has broken the connection. */
-static ssize_t send_now(coil__transport *t, const void *data, size_t n)
+/* What the socket takes at once: the number of bytes or a negative errno. The latch is free meanwhile: I4. */
+static ssize_t send_at_once(coil__transport *t, const void *data, size_t n, coil__guard *guard)
 {
     struct coil__op op = {.kind = COIL__OP_SEND, .fd = t->fd, .data = (void *)(uintptr_t)data, .bytes = n};
+    t->sending_now = true;
+    coil__guard_leave(guard);
     int res = coil__op_try(&op);
-    if (res >= 0)
-        return res;
-    if (res == -EAGAIN)
-        return 0;
-    fail(t, res);
-    return -1;
+    *guard = coil__guard_enter(&t->latch);
+    t->sending_now = false;
+    return res == -EAGAIN ? 0 : res;
+}
+
+/* Behind what is buffered; but before what others have written while @data were being sent: I4. */
+static int buffer_rest(coil__transport *t, bool first, const void *data, size_t n)
+{
+    return coil__bytes_append(first ? &t->sending : &t->queued, data, n);
+}
+
+/* Sends what is buffered; without any, does what others have asked for while a writer sent at once. */
+static void catch_up(coil__transport *t)
+{
+    arm_send(t);
+    pause_if_full(t);
+    if (t->sending_now || t->dead || coil__transport_buffered(t) > 0)
+        return;
+    if (t->closing)
+        die(t, NULL);
+    else if (t->eof_written)
+        (void)shut_down(t);
+}
+
+static int write_some(coil__transport *t, const void *data, size_t n, coil__guard *guard)
+{
+    size_t taken = 0;
+    bool at_once = coil__transport_buffered(t) == 0 && !t->sending_now;
+    if (at_once) {
+        ssize_t sent_now = send_at_once(t, data, n, guard);
+        if (sent_now < 0)
+            fail(t, (int)sent_now); /* an error is told to the reader and to drain, as in asyncio */
+        if (t->dead)
+            return 0;
+        taken = (size_t)sent_now;
+    }
+    int rc = taken < n ? buffer_rest(t, at_once, (const char *)data + taken, n - taken) : 0;
+    if (rc < 0 && taken > 0)
+        fail(t, rc); /* half a message must not be followed by another one */
+    if (coil_unlikely(coil__transport_buffered(t) > 0 || t->closing || t->eof_written))
+        catch_up(t);
+    return rc;
 }
 
 int coil__transport_write(coil__transport *t, const void *data, size_t n)
 {
     if (n > SSIZE_MAX)
         return coil_raise(-EINVAL, "write size can not be less than zero");
-    if (t->eof_written)
+    coil__guard guard = coil__guard_enter(&t->latch);
+    bool too_late = t->eof_written;
+    int rc = too_late || n == 0 || t->dead ? 0 : write_some(t, data, n, &guard);
+    if (coil_likely(!t->dead))
+        coil__guard_leave(&guard);
+    else
+        leave(t, &guard);
+    if (too_late)
         return coil_raise(COIL_ERUNTIME, "Cannot call write() after write_eof()");
-    if (n == 0 || t->dead)
-        return 0;
-    size_t taken = 0;
-    if (coil__transport_buffered(t) == 0) {
-        ssize_t sent_now = send_now(t, data, n);
-        if (sent_now < 0 || (size_t)sent_now == n)
-            return 0; /* an error is told to the reader and to drain, as in asyncio */
-        taken = (size_t)sent_now;
-    }
-    int rc = coil__bytes_append(&t->queued, (const char *)data + taken, n - taken);
-    if (rc < 0) {
-        if (taken > 0)
-            fail(t, rc); /* half a message must not be followed by another one */
-        return coil_raise(rc, NULL);
-    }
-    arm_send(t);
-    pause_if_full(t);
-    return 0;
+    return rc < 0 ? coil_raise(rc, NULL) : 0;
 }
 
 int coil__transport_write_eof(coil__transport *t)
 {
+    COIL__GUARD(&t->latch);
     if (t->closing || t->eof_written)
         return 0;
     t->eof_written = true;
-    return coil__transport_buffered(t) == 0 ? shut_down(t) : 0;
+    return coil__transport_buffered(t) == 0 && !t->sending_now ? shut_down(t) : 0;
 }
 
 int coil__transport_set_limits(coil__transport *t, size_t high, size_t low)
 {
     if (low > high)
         return coil_raise(-EINVAL, "high (%zu) must be >= low (%zu) must be >= 0", high, low);
+    COIL__GUARD(&t->latch);
     t->high = high;
     t->low = low;
     pause_if_full(t);

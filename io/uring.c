@@ -1,17 +1,26 @@
 /*
  * uring.c - the io_uring backend
  *
- * One ring per loop: SINGLE_ISSUER | DEFER_TASKRUN, so that completions are made when the loop asks for them,
- * by the thread that set the ring up. Requests are prepared by submit() and go to the kernel with the next
- * wait(), all in one io_uring_enter(2), which is also what waits, with the deadline as its argument. A
- * multishot poll watches the eventfd that other threads write; it reports every write, so nobody reads it.
+ * One ring per loop. Requests are prepared by submit() and go to the kernel with the next wait(), all in one
+ * io_uring_enter(2), which is also what waits, with the deadline as its argument. A multishot poll watches the
+ * eventfd that other threads write; it reports every write, so nobody reads it.
+ *
+ * Two ways to set the ring up (enum coil_ring_mode), both SINGLE_ISSUER:
+ *
+ *   defer    DEFER_TASKRUN: completions are made when the loop asks for them, by the thread that set the ring up
+ *   shared   COOP_TASKRUN: they become visible by themselves, at the latest at the owner's next timer tick; so that
+ *            while it computes another worker can take them (reap_for): the completion queue is read under the
+ *            backend's latch
+ *
+ * All but the entering of the kernel happens under the latch (backend.h).
  *
  * I1 an operation completes when the kernel has answered both its request and, if there is one, the request to
- *    cancel it: until then its address may come back as user data
+ *    cancel it: until then its address may come back as user data. There is at most one request to cancel it.
  * I2 only the thread that made the ring may enter it (the kernel says EEXIST to others). Outside an enter nothing
  *    runs in a DEFER_TASKRUN ring: an operation has either completed visibly or not touched its buffer, which is
  *    why operations can be moved to a new ring when another thread takes the loop over
  * I3 a wake-up that was seen outside the enter of a wait ends the next wait
+ * I4 an operation in `again` is postponed, and the kernel knows nothing of it; no other is
  *
  * Source: io_uring_setup(2), io_uring_enter(2), io_uring_cancelation(7).
  */
@@ -24,7 +33,6 @@
 
 #include "../src/base/alloc.h"
 
-#define SQ_ENTRIES 1024u
 #define CQ_ENTRIES 4096u
 #define BYTES_MAX ((size_t)1 << 30) /* of one request, whose length has 32 bits */
 
@@ -37,11 +45,14 @@ typedef struct uring {
     coil__backend base;
     struct io_uring ring;
     coil__list flight;   /* operations in the kernel's hands */
-    coil__list again;    /* operations to be submitted anew: the kernel said EAGAIN instead of waiting */
+    coil__list again;    /* operations to be submitted anew: the kernel said EAGAIN instead of waiting. I4 */
     unsigned enter_flags;
     int wake_fd;
     bool woken; /* I3 */
+    bool deaf;  /* the eventfd is not watched any more */
 } uring;
+
+unsigned coil__uring_sq_entries = 1024;
 
 static inline uring *uring_of(coil__backend *b)
 {
@@ -59,7 +70,7 @@ static int enter(uring *u, unsigned min, int64_t timeout_ns)
     struct __kernel_timespec ts = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
     struct io_uring_getevents_arg arg = {.ts = timeout_ns == COIL_FOREVER ? 0 : (uint64_t)(uintptr_t)&ts};
     unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | u->enter_flags;
-    u->base.counters.kernel_waits++;
+    coil__backend_count(&u->base.counters.kernel_waits, 1);
     int rc = io_uring_enter2((unsigned)u->ring.ring_fd, submit, min, flags, (sigset_t *)(void *)&arg, sizeof arg);
     switch (rc) {
     case -ETIME:
@@ -72,18 +83,15 @@ static int enter(uring *u, unsigned min, int64_t timeout_ns)
     }
 }
 
-/* Room for a request. NULL if the kernel does not take those that are waiting. */
-static struct io_uring_sqe *get_sqe(uring *u)
+/* Makes room for a request. False if the kernel does not take those that are waiting. May complete operations. */
+static bool make_room(uring *u)
 {
-    for (int attempt = 0; attempt < 3; attempt++) {
-        struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
-        if (sqe)
-            return sqe;
-        if (enter(u, 0, 0) < 0)
-            return NULL;
+    for (int attempt = 0; io_uring_sq_space_left(&u->ring) == 0; attempt++) {
+        if (attempt == 3 || enter(u, 0, 0) < 0)
+            return false;
         take_answers(u);
     }
-    return NULL;
+    return true;
 }
 
 /* --- requests ------------------------------------------------------------------------------------------------- */
@@ -115,26 +123,16 @@ static void prepare(struct io_uring_sqe *sqe, struct coil__op *op)
 
 static void push(uring *u, struct coil__op *op)
 {
-    struct io_uring_sqe *sqe = get_sqe(u);
-    if (sqe)
-        prepare(sqe, op);
+    if (make_room(u))
+        prepare(io_uring_get_sqe(&u->ring), op);
     else
         coil__op_complete(&u->base, op, -ENOMEM);
-}
-
-static void push_cancel(uring *u, struct coil__op *op)
-{
-    struct io_uring_sqe *sqe = get_sqe(u);
-    if (!sqe || !op->in_flight) /* making room may have completed it */
-        return;
-    op->cancelling = true; /* I1 */
-    io_uring_prep_cancel64(sqe, (uint64_t)(uintptr_t)op, 0);
-    io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)op | CANCEL_BIT);
 }
 
 static void uring_submit(coil__backend *b, struct coil__op *op)
 {
     uring *u = uring_of(b);
+    COIL__GUARD(&b->latch);
     coil__op_begin(b, op);
     coil__list_append(&u->flight, &op->flight);
     push(u, op);
@@ -142,7 +140,20 @@ static void uring_submit(coil__backend *b, struct coil__op *op)
 
 static void uring_cancel(coil__backend *b, struct coil__op *op)
 {
-    push_cancel(uring_of(b), op);
+    uring *u = uring_of(b);
+    bool room = make_room(u);
+    if (!op->in_flight || op->cancelling) /* making room may have completed it; I1 */
+        return;
+    if (op->postponed) { /* I4 */
+        coil__op_complete(b, op, -ECANCELED);
+    } else if (!room) {
+        coil__list_append(&b->asked, &op->asked);
+    } else {
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+        op->cancelling = true;
+        io_uring_prep_cancel64(sqe, (uint64_t)(uintptr_t)op, 0);
+        io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)op | CANCEL_BIT);
+    }
 }
 
 /* Watches the eventfd, emptied first so that what was seen already is not reported again. */
@@ -151,11 +162,12 @@ static int arm_wake(uring *u)
     uint64_t count;
     ssize_t n = read(u->wake_fd, &count, sizeof count);
     (void)n; /* empty is fine */
-    struct io_uring_sqe *sqe = get_sqe(u);
-    if (!sqe)
+    if (!make_room(u))
         return -EBUSY;
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
     io_uring_prep_poll_multishot(sqe, u->wake_fd, POLLIN);
     io_uring_sqe_set_data64(sqe, WAKE_DATA);
+    u->deaf = false;
     return 0;
 }
 
@@ -187,6 +199,7 @@ static bool must_retry(struct coil__op *op, int *res)
 static void op_answered(uring *u, struct coil__op *op, int res)
 {
     if (must_retry(op, &res)) {
+        op->postponed = true; /* I4 */
         coil__list_append(&u->again, &op->handle.node);
         return;
     }
@@ -202,7 +215,7 @@ static void cancel_answered(uring *u, struct coil__op *op, int res)
     if (op->answered)
         coil__op_complete(&u->base, op, op->res);
     else if (res < 0) /* it was between two states: ask again */
-        coil__list_append(&u->again, &op->handle.node);
+        coil__list_append(&u->base.asked, &op->asked);
 }
 
 static void answer(uring *u, const struct io_uring_cqe *cqe)
@@ -212,8 +225,7 @@ static void answer(uring *u, const struct io_uring_cqe *cqe)
         return;
     if (data == WAKE_DATA) {
         u->woken = true; /* I3 */
-        if (!(cqe->flags & IORING_CQE_F_MORE))
-            (void)arm_wake(u);
+        u->deaf |= !(cqe->flags & IORING_CQE_F_MORE);
         return;
     }
     struct coil__op *op = (struct coil__op *)(uintptr_t)(data & ~(uint64_t)CANCEL_BIT);
@@ -242,32 +254,63 @@ static void reap(uring *u)
 {
     coil__list now;
     take_answers(u);
+    if (coil_unlikely(u->deaf))
+        (void)arm_wake(u);
     coil__list_init(&now);
     coil__list_splice(&now, &u->again);
     while (!coil__list_empty(&now)) {
         coil__handle *h = coil__handle_of_node(coil__list_pop(&now));
         struct coil__op *op = coil_container_of(h, struct coil__op, handle);
-        if (op->cancelled)
-            push_cancel(u, op);
-        else
-            push(u, op);
+        op->postponed = false;
+        push(u, op);
     }
+    if (!coil__list_empty(&u->base.asked))
+        coil__op_cancel_asked(&u->base);
+}
+
+/* Whether there is something to be done that no completion will announce. */
+static bool has_work(const uring *u)
+{
+    return u->base.done_count > 0 || u->woken || u->deaf || !coil__list_empty(&u->again) ||
+           !coil__list_empty(&u->base.asked);
 }
 
 static int uring_wait(coil__backend *b, int64_t timeout_ns, coil__list *ready)
 {
     uring *u = uring_of(b);
     int rc = 0;
+    coil__guard guard = coil__guard_enter(&b->latch);
     reap(u);
-    if (b->done_count > 0 || u->woken || !coil__list_empty(&u->again))
+    if (has_work(u))
         timeout_ns = 0;
     if (timeout_ns != 0 || coil__uring_prepared(&u->ring) > 0 || coil__uring_needs_enter(&u->ring)) {
+        b->waiting = true;
+        coil__guard_leave(&guard);
         rc = enter(u, timeout_ns != 0, timeout_ns);
+        guard = coil__guard_enter(&b->latch);
+        b->waiting = false;
         reap(u);
     }
     u->woken = false;
     coil__op_deliver(b, ready);
+    coil__guard_leave(&guard);
     return rc;
+}
+
+/* What has to be made again waits for the owner, who alone may submit. */
+static int uring_reap_for(coil__backend *b, coil__list *ready)
+{
+    COIL__GUARD(&b->latch);
+    if (!b->shared || b->waiting)
+        return 0;
+    take_answers(uring_of(b));
+    return (int)coil__op_deliver(b, ready);
+}
+
+static bool uring_has_completed(coil__backend *b)
+{
+    COIL__GUARD(&b->latch);
+    return b->shared && !b->waiting && (b->done_count > 0 || io_uring_cq_ready(&uring_of(b)->ring) > 0);
 }
 
 static void uring_forget(coil__backend *b, int fd)
@@ -281,11 +324,12 @@ static void uring_forget(coil__backend *b, int fd)
 static int set_up(uring *u)
 {
     struct io_uring_params p = {
-        .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
-                 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+        .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
+                 IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE |
+                 (u->base.shared ? IORING_SETUP_COOP_TASKRUN : IORING_SETUP_DEFER_TASKRUN),
         .cq_entries = CQ_ENTRIES,
     };
-    int rc = io_uring_queue_init_params(SQ_ENTRIES, &u->ring, &p);
+    int rc = io_uring_queue_init_params(coil__uring_sq_entries, &u->ring, &p);
     if (rc < 0)
         return rc;
     u->enter_flags = p.features & IORING_FEAT_NO_IOWAIT ? IORING_ENTER_NO_IOWAIT : 0;
@@ -312,7 +356,8 @@ static void move_op(uring *u, struct coil__op *op)
     }
     op->started = op->polling = op->kind == COIL__OP_CONNECT; /* connecting twice would be EALREADY */
     coil__list_append(&u->flight, &op->flight);
-    push(u, op);
+    if (!op->postponed) /* I4 */
+        push(u, op);
 }
 
 static int uring_attach(coil__backend *b)
@@ -320,6 +365,7 @@ static int uring_attach(coil__backend *b)
     uring *u = uring_of(b);
     if (is_owner(u))
         return 0;
+    COIL__GUARD(&b->latch);
     reap(u);
     struct io_uring old = u->ring;
     int rc = set_up(u);
@@ -340,8 +386,8 @@ static int uring_attach(coil__backend *b)
 static void drain(uring *u)
 {
     while (!coil__list_empty(&u->flight)) {
-        struct io_uring_sqe *sqe = get_sqe(u);
-        if (sqe) {
+        if (make_room(u)) {
+            struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
             io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
             io_uring_sqe_set_data64(sqe, NOBODY_DATA);
         }
@@ -351,11 +397,21 @@ static void drain(uring *u)
     }
 }
 
+/* What is in flight is not wanted any more. */
+static void cancel_all(uring *u)
+{
+    coil__list_foreach_safe(&u->flight, n, next) {
+        struct coil__op *op = coil_container_of(n, struct coil__op, flight);
+        op->cancelled = true;
+        if (op->postponed) /* I4 */
+            coil__op_complete(&u->base, op, -ECANCELED);
+    }
+}
+
 static void uring_close(coil__backend *b, coil__list *ready)
 {
     uring *u = uring_of(b);
-    for (coil__node *n = u->flight.head.next; n != &u->flight.head; n = n->next)
-        coil_container_of(n, struct coil__op, flight)->cancelled = true;
+    cancel_all(u);
     reap(u);
     if (is_owner(u))
         drain(u);
@@ -375,18 +431,19 @@ static const coil__backend_ops uring_ops = {
     .cancel = uring_cancel,
     .forget = uring_forget,
     .attach = uring_attach,
+    .reap_for = uring_reap_for,
+    .has_completed = uring_has_completed,
     .close = uring_close,
 };
 
-int coil__uring_open(int wake_fd, coil__backend **b)
+int coil__uring_open(int ring_mode, int wake_fd, coil__backend **b)
 {
     uring *u = coil__calloc(sizeof *u);
     if (!u)
         return -ENOMEM;
-    u->base.ops = &uring_ops;
+    coil__backend_init(&u->base, &uring_ops, ring_mode);
     u->wake_fd = wake_fd;
     coil__list_init(&u->flight);
-    coil__list_init(&u->base.done);
     coil__list_init(&u->again);
     int rc = set_up(u);
     if (rc < 0) {

@@ -16,6 +16,7 @@ typedef struct bench_run {
     size_t n;
     bench_round *round;
     void *state;
+    char suffix[16]; /* of the figures' names: how many workers, "_2w"; empty on a plain loop */
 } bench_run;
 
 typedef struct bench_samples {
@@ -24,7 +25,7 @@ typedef struct bench_samples {
 } bench_samples;
 
 static const char *const unit_names[] = {
-    [BENCH_NS] = "ns", [BENCH_PER_SECOND] = "ops/s", [BENCH_SECONDS] = "s"};
+    [BENCH_NS] = "ns", [BENCH_PER_SECOND] = "ops/s", [BENCH_MS] = "ms", [BENCH_SECONDS] = "s"};
 
 static int64_t monotonic_ns(void)
 {
@@ -59,6 +60,8 @@ static double value_of(const bench_figure *figure, const bench_lap *lap)
         return elapsed / operations;
     case BENCH_PER_SECOND:
         return operations * 1e9 / elapsed;
+    case BENCH_MS:
+        return elapsed / 1e6;
     case BENCH_SECONDS:
         return elapsed / 1e9;
     }
@@ -71,14 +74,15 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void print_figure(const bench_figure *figure, bench_samples *samples, unsigned n)
+static void print_figure(const bench_run *run, const bench_figure *figure, bench_samples *samples)
 {
+    unsigned n = run->options->repetitions;
     const char *unit = unit_names[figure->unit];
     int digits = figure->unit == BENCH_PER_SECOND ? 0 : 2;
     qsort(samples->values, n, sizeof samples->values[0], compare_doubles);
-    printf("coil %s %.*f %s\n", figure->name, digits, samples->values[n / 2], unit);
+    printf("coil %s%s %.*f %s\n", figure->name, run->suffix, digits, samples->values[n / 2], unit);
     if (bench_allocations_counted())
-        printf("coil %s.allocations %" PRIu64 " count\n", figure->name, samples->allocations);
+        printf("coil %s%s.allocations %" PRIu64 " count\n", figure->name, run->suffix, samples->allocations);
     fflush(stdout);
     fprintf(stderr, "# %s: min %.*f, max %.*f %s, %u rounds of %" PRIu64 "\n", figure->name, digits,
             samples->values[0], digits, samples->values[n - 1], unit, n, figure->operations);
@@ -115,7 +119,7 @@ static int repeat(const bench_run *run)
     for (unsigned i = 0; i < run->options->repetitions; i++)
         COIL_TRY(sample(run, i, samples));
     for (size_t i = 0; i < run->n; i++)
-        print_figure(&run->figures[i], &samples[i], run->options->repetitions);
+        print_figure(run, &run->figures[i], &samples[i]);
     return 0;
 }
 
@@ -135,5 +139,10 @@ int bench_repeat_in_task(const bench_options *options, const bench_figure *figur
                          void *state)
 {
     bench_run run = {.options = options, .figures = figures, .n = n, .round = round, .state = state};
-    return coil_run_with(&options->loop, coil_coro_of(repeat_in_task, &run), NULL);
+    if (options->workers == 0)
+        return coil_run_with(&options->loop, coil_coro_of(repeat_in_task, &run), NULL);
+    snprintf(run.suffix, sizeof run.suffix, "_%uw", options->workers);
+    const coil_runtime_options runtime = {
+        .size = sizeof runtime, .workers = options->workers, .ring_mode = options->ring_mode, .loop = options->loop};
+    return coil_runtime_run(&runtime, coil_coro_of(repeat_in_task, &run), NULL);
 }

@@ -7,6 +7,8 @@
  *
  *     coil W1.switch 9.1 ns
  *
+ * (W1.switch_2w on a runtime of two workers)
+ *
  * and, when the program runs on jemalloc, how many allocations the laps of one round made:
  *
  *     coil W1.switch.allocations 0 count
@@ -20,9 +22,12 @@
 
 #define BENCH_FIGURES_MAX 4
 #define BENCH_REPETITIONS_MAX 101
+#define BENCH_WORKERS_MAX 64
 
 typedef struct bench_options {
     coil_loop_options loop;
+    unsigned workers;     /* of a runtime; 0: a plain loop */
+    enum coil_ring_mode ring_mode; /* of a runtime */
     unsigned repetitions; /* measured rounds; the warm-up comes on top */
     uint64_t divide;      /* counts are divided by it, for runs under valgrind */
 } bench_options;
@@ -37,6 +42,7 @@ typedef struct bench_lap {
 enum bench_unit {
     BENCH_NS,         /* nanoseconds an operation */
     BENCH_PER_SECOND, /* operations a second */
+    BENCH_MS,         /* milliseconds for all of them */
     BENCH_SECONDS     /* for all of them */
 };
 
@@ -58,6 +64,9 @@ typedef struct bench_workload {
 extern const bench_workload bench_switch;
 extern const bench_workload bench_spawn_join;
 extern const bench_workload bench_queue;
+extern const bench_workload bench_cross_thread;
+extern const bench_workload bench_fork_join;
+extern const bench_workload bench_stall;
 extern const bench_workload bench_timers;
 extern const bench_workload bench_sleepers;
 
@@ -67,7 +76,7 @@ void bench_lap_stop(bench_lap *lap);
 /* Repeats @round on the calling thread, without a loop. */
 int bench_repeat(const bench_options *options, const bench_figure *figures, size_t n, bench_round *round, void *state);
 
-/* Repeats @round inside a task of a new loop. */
+/* Repeats @round inside a task of a new loop, or of a new runtime if the options ask for workers. */
 int bench_repeat_in_task(const bench_options *options, const bench_figure *figures, size_t n, bench_round *round,
                          void *state);
 

@@ -10,20 +10,28 @@
 #include <string.h>
 
 static const bench_workload *const workloads[] = {&bench_switch, &bench_spawn_join, &bench_queue, &bench_timers,
-                                                  &bench_sleepers};
+                                                  &bench_sleepers, &bench_cross_thread, &bench_fork_join, &bench_stall};
 #define WORKLOADS (sizeof workloads / sizeof workloads[0])
+
+static void print_usage(FILE *out)
+{
+    fprintf(out, "usage: coil-bench WORKLOAD [--backend uring|epoll] [--workers N] [--ring defer|shared]\n"
+                 "                  [--repetitions N] [--divide N]\n"
+                 "  --workers N      on a runtime of that many workers (default: a plain loop)\n"
+                 "  --ring MODE      of a runtime's workers: who collects what completes\n"
+                 "  --repetitions N  measured rounds, of which the median is printed (default 5)\n"
+                 "  --divide N       do an N-th of the work, for runs under valgrind (default 1)\n"
+                 "workloads:\n");
+    for (size_t i = 0; i < WORKLOADS; i++)
+        fprintf(out, "  %-12s %s\n", workloads[i]->name, workloads[i]->what);
+    fprintf(out, "  %-12s all of them\n", "all");
+}
 
 static int usage(const char *complaint, const char *about)
 {
     if (complaint)
         fprintf(stderr, "coil-bench: %s '%s'\n", complaint, about);
-    fprintf(stderr, "usage: coil-bench WORKLOAD [--backend uring|epoll] [--repetitions N] [--divide N]\n"
-                    "  --repetitions N  measured rounds, of which the median is printed (default 5)\n"
-                    "  --divide N       do an N-th of the work, for runs under valgrind (default 1)\n"
-                    "workloads:\n");
-    for (size_t i = 0; i < WORKLOADS; i++)
-        fprintf(stderr, "  %-12s %s\n", workloads[i]->name, workloads[i]->what);
-    fprintf(stderr, "  %-12s all of them\n", "all");
+    print_usage(stderr);
     return 2;
 }
 
@@ -43,13 +51,25 @@ static bool parse_backend(const char *text, enum coil_backend_kind *kind)
     return *kind == COIL_BACKEND_URING || strcmp(text, "epoll") == 0;
 }
 
+static bool parse_ring(const char *text, enum coil_ring_mode *mode)
+{
+    *mode = strcmp(text, "defer") == 0 ? COIL_RING_DEFER : COIL_RING_SHARED;
+    return *mode == COIL_RING_DEFER || strcmp(text, "shared") == 0;
+}
+
 static bool parse_option(const char *name, const char *value, bench_options *options)
 {
     uint64_t number;
     if (strcmp(name, "--backend") == 0)
         return parse_backend(value, &options->loop.backend);
+    if (strcmp(name, "--ring") == 0)
+        return parse_ring(value, &options->ring_mode);
     if (strcmp(name, "--divide") == 0)
         return parse_number(value, 1000000000, &options->divide);
+    if (strcmp(name, "--workers") == 0 && parse_number(value, BENCH_WORKERS_MAX, &number)) {
+        options->workers = (unsigned)number;
+        return true;
+    }
     if (strcmp(name, "--repetitions") != 0 || !parse_number(value, BENCH_REPETITIONS_MAX, &number))
         return false;
     options->repetitions = (unsigned)number;
@@ -95,6 +115,10 @@ int main(int argc, char **argv)
     bench_options options = {.loop.size = sizeof(coil_loop_options), .repetitions = 5, .divide = 1};
     if (argc < 2)
         return usage(NULL, NULL);
+    if (strcmp(argv[1], "--help") == 0) {
+        print_usage(stdout);
+        return 0;
+    }
     if (!is_workload(argv[1]))
         return usage("no such workload:", argv[1]);
     for (int i = 2; i < argc; i += 2) {

@@ -1,9 +1,12 @@
 /*
- * echo_server.c - the program coil-echo-server: W9's server, one loop, one task per connection
+ * echo_server.c - the program coil-echo-server: W9's and W11's server, one task per connection
  *
- * Prints "listening on 127.0.0.1:PORT backend=NAME" when it can be reached. SIGTERM and SIGINT end it in order: it stops
- * listening, cancels the connections' tasks, waits for them and exits with 0. The library takes no signals itself, so
- * they are blocked in every thread, and a plain thread waits for them and calls into the loop.
+ * It runs on one loop, or on a runtime of several workers. For W11 (--stall) messages have 64 bytes, and the first 4
+ * are a number of nanoseconds that the server computes before it sends the message back.
+ *
+ * Prints "listening on 127.0.0.1:PORT backend=NAME" when it can be reached. SIGTERM and SIGINT end it in order: it
+ * stops listening, cancels the connections' tasks, waits for them and exits with 0. The library takes no signals itself,
+ * so they are blocked in every thread, and a plain thread waits for them and calls into the loop.
  */
 #include <coil.h>
 #include <pthread.h>
@@ -11,12 +14,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define BUFFER_BYTES 16384
+#define MESSAGE_BYTES 64 /* with --stall */
+#define WORKERS_MAX 64
 
 typedef struct program {
     const char *port;
     coil_loop_options loop;
+    unsigned workers;     /* of a runtime; 0: a plain loop */
+    enum coil_ring_mode ring_mode;
+    bool stall;           /* messages say how long to compute */
     sigset_t signals;     /* blocked in every thread */
     coil_loop *running;   /* that the signals' thread calls into */
     coil_future *stopped; /* completed by the first signal */
@@ -37,10 +46,41 @@ static int echo(coil_stream *stream)
     }
 }
 
+static int64_t monotonic_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Holds the worker: that is the point. */
+static void compute(uint32_t ns)
+{
+    int64_t end = monotonic_ns() + ns;
+    while (monotonic_ns() < end) {
+    }
+}
+
+static int echo_and_stall(coil_stream *stream)
+{
+    char message[MESSAGE_BYTES];
+    uint32_t ns;
+    for (;;) {
+        COIL_TRY(coil_stream_readexactly(stream, message, sizeof message));
+        memcpy(&ns, message, sizeof ns);
+        if (ns > 0)
+            compute(ns);
+        COIL_TRY(coil_stream_write(stream, message, sizeof message));
+        COIL_TRY(coil_stream_drain(stream));
+    }
+}
+
 static int serve_connection(coil_stream *stream, void *arg)
 {
-    (void)arg;
-    int rc = echo(stream);
+    const program *p = arg;
+    int rc = p->stall ? echo_and_stall(stream) : echo(stream);
+    if (rc == COIL_EINCOMPLETEREAD)
+        rc = 0; /* the client is done */
     if (rc == 0) {
         coil_stream_close(stream);
         rc = coil_stream_wait_closed(stream);
@@ -106,7 +146,7 @@ static int serve(void *arg, void **result)
     coil_server_options options = {.size = sizeof options, .backlog = 4096};
     p->running = coil_get_running_loop();
     COIL_TRY(coil_create_future(&p->stopped));
-    int rc = coil_start_server(serve_connection, NULL, "127.0.0.1", p->port, &options, &server);
+    int rc = coil_start_server(serve_connection, p, "127.0.0.1", p->port, &options, &server);
     if (rc == 0) {
         rc = serve_until_signal(p, server);
         coil_server_free(server);
@@ -115,13 +155,22 @@ static int serve(void *arg, void **result)
     return rc;
 }
 
+static int run_coro(const program *p, coil_coro coro)
+{
+    if (p->workers == 0)
+        return coil_run_with(&p->loop, coro, NULL);
+    const coil_runtime_options runtime = {
+        .size = sizeof runtime, .workers = p->workers, .ring_mode = p->ring_mode, .loop = p->loop};
+    return coil_runtime_run(&runtime, coro, NULL);
+}
+
 static int run(program *p)
 {
     sigemptyset(&p->signals);
     sigaddset(&p->signals, SIGTERM);
     sigaddset(&p->signals, SIGINT);
     pthread_sigmask(SIG_BLOCK, &p->signals, NULL);
-    int rc = coil_run_with(&p->loop, coil_coro_of(serve, p), NULL);
+    int rc = run_coro(p, coil_coro_of(serve, p));
     if (rc == 0)
         return 0;
     coil_error *error = coil_catch(rc);
@@ -132,20 +181,39 @@ static int run(program *p)
     return 1;
 }
 
-static int usage(void)
+static int usage(FILE *out)
 {
-    fprintf(stderr, "usage: coil-echo-server [--port N] [--backend uring|epoll]\n"
-                    "  --port N  where to listen on 127.0.0.1; 0, the default: a free port\n");
-    return 2;
+    fprintf(out, "usage: coil-echo-server [--port N] [--backend uring|epoll] [--stall]\n"
+                 "                        [--workers N [--ring defer|shared]]\n"
+                 "  --port N     where to listen on 127.0.0.1; 0, the default: a free port\n"
+                 "  --workers N  a runtime of that many; without it, one loop\n"
+                 "  --ring MODE  of the workers: who collects what completes\n"
+                 "  --stall      messages have 64 bytes and begin with how many nanoseconds to compute (W11)\n");
+    return out == stdout ? 0 : 2;
+}
+
+static bool parse_number(const char *text, unsigned long max, unsigned long *number)
+{
+    char *end;
+    *number = strtoul(text, &end, 10);
+    return end != text && *end == '\0' && *number <= max;
 }
 
 static bool parse_option(const char *name, const char *value, program *p)
 {
+    unsigned long number;
     if (strcmp(name, "--port") == 0) {
-        char *end;
-        unsigned long port = strtoul(value, &end, 10);
         p->port = value;
-        return end != value && *end == '\0' && port <= 65535;
+        return parse_number(value, 65535, &number);
+    }
+    if (strcmp(name, "--workers") == 0) {
+        bool right = parse_number(value, WORKERS_MAX, &number) && number > 0;
+        p->workers = (unsigned)number;
+        return right;
+    }
+    if (strcmp(name, "--ring") == 0) {
+        p->ring_mode = strcmp(value, "defer") == 0 ? COIL_RING_DEFER : COIL_RING_SHARED;
+        return p->ring_mode == COIL_RING_DEFER || strcmp(value, "shared") == 0;
     }
     p->loop.backend = strcmp(value, "uring") == 0 ? COIL_BACKEND_URING : COIL_BACKEND_EPOLL;
     return strcmp(name, "--backend") == 0 && (strcmp(value, "uring") == 0 || strcmp(value, "epoll") == 0);
@@ -154,9 +222,15 @@ static bool parse_option(const char *name, const char *value, program *p)
 int main(int argc, char **argv)
 {
     program p = {.port = "0", .loop.size = sizeof(coil_loop_options)};
-    for (int i = 1; i < argc; i += 2) {
-        if (i + 1 == argc || !parse_option(argv[i], argv[i + 1], &p))
-            return usage();
+    if (argc == 2 && strcmp(argv[1], "--help") == 0)
+        return usage(stdout);
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--stall") == 0)
+            p.stall = true;
+        else if (i + 1 == argc || !parse_option(argv[i], argv[i + 1], &p))
+            return usage(stderr);
+        else
+            i++;
     }
     return run(&p);
 }

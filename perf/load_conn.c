@@ -64,13 +64,26 @@ void load_conn_close(load_conn *c)
     free(c->message);
 }
 
-int load_conn_begin(load_conn *c, int64_t now_ns)
+static int begin(load_conn *c, int64_t now_ns)
 {
-    draw_message(c);
     c->sent = 0;
     c->received = 0;
     c->started_ns = now_ns;
     return load_conn_send(c);
+}
+
+int load_conn_begin(load_conn *c, int64_t now_ns)
+{
+    draw_message(c);
+    return begin(c, now_ns);
+}
+
+int load_conn_begin_asking(load_conn *c, int64_t now_ns, uint32_t compute_ns)
+{
+    draw_message(c);
+    memcpy(c->message, &compute_ns, sizeof compute_ns);
+    c->asking = compute_ns > 0;
+    return begin(c, now_ns);
 }
 
 int load_conn_send(load_conn *c)

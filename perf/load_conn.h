@@ -1,7 +1,7 @@
 /*
  * load_conn.h - one connection of the load generator: send a message, check every byte that comes back, again
  *
- * Closed loop: the next message goes when the last one is back whole. One thread.
+ * One message is under way at most: the next goes when the last one is back whole. One thread.
  *
  *   state      left by
  *   SENDING    the whole message taken by the kernel: WAITING
@@ -24,7 +24,8 @@ typedef struct load_conn {
     size_t bytes;
     size_t sent;       /* of this message; I1 */
     size_t received;
-    int64_t started_ns; /* when it was begun */
+    int64_t started_ns; /* when it was begun, or should have been */
+    bool asking;        /* it asks the server to compute */
 } load_conn;
 
 /* Connects, blocking, to a numeric address. 0 or a negative errno. */
@@ -33,6 +34,9 @@ void load_conn_close(load_conn *c);
 
 /* Begins a message. 0 or a negative errno. */
 int load_conn_begin(load_conn *c, int64_t now_ns);
+
+/* The same with a message whose first 4 bytes ask the server to compute for @compute_ns (W11). */
+int load_conn_begin_asking(load_conn *c, int64_t now_ns, uint32_t compute_ns);
 
 /* Goes on with a message that the kernel did not take whole. 0 or a negative errno. */
 int load_conn_send(load_conn *c);

@@ -1,18 +1,44 @@
 #!/bin/sh
-# Runs coil's benchmarks one after the other, and prints one result a line: CONTENDER NAME VALUE UNIT.
+# Runs coil's benchmarks and its peers', and prints one result a line: CONTENDER NAME VALUE UNIT.
 #
-#   perf/run.sh [BUILD_DIRECTORY]          default: build/release; builds nothing
+#   perf/run.sh [BUILD_DIRECTORY [SECTION...]]     default: build/release, everything (some 15 minutes)
 #
-#   BENCH_OPTIONS   given to coil-bench, such as "--backend epoll"
-#   ECHO_ROUNDS     rounds of the echo measurement, of which medians are printed (default 5)
+#   single         W1, W2, W3, W6 on one loop: coil alone
+#   instructions   what one worker of a runtime costs beside the plain loop: W1 to W3, counted by callgrind on epoll
+#   fork_join      W8 beside oneTBB, on one and on two workers
+#   cross_thread   W4 beside Tokio and libuv
+#   echo           W9 beside plain C, libuv and Tokio
+#   stall          W11 beside libuv and Tokio, two workers each
 #
-# Results go to stdout, progress to stderr. Nothing else should run on the machine meanwhile.
+#   ROUNDS=5          rounds of everything that has contenders, who take turns; medians are printed
+#   W11_RATE=40000    messages a second
+#   BENCH_OPTIONS     given to coil-bench in `single`, such as "--backend epoll"
+#   PRIORITY          in front of the commands of fork_join and stall; "chrt --rr 1" where that is allowed:
+#                     what else runs on the machine then disturbs them little
+#
+# Coil has to be built already; peers are built by peers/build.sh, and left out where that cannot be. At the end are
+# the marks that coil has to meet (marks.awk). Results go to stdout, progress to stderr. Nothing else should run on the
+# machine meanwhile.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-build=${1:-$root/build/release}
+case ${1-} in
+-h | --help)
+    sed -n '2,20s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+esac
+build=$(cd "${1:-$root/build/release}" && pwd)
+[ $# -eq 0 ] || shift
+sections=${*:-single instructions fork_join cross_thread echo stall}
 bin=$build/perf
-rounds=${ECHO_ROUNDS:-5}
+peers=$bin/peers
+rounds=${ROUNDS:-5}
+rate=${W11_RATE:-40000}
+stalls=640 # a millisecond each: 32 % of two workers
+chrt --rr 1 true 2>/dev/null && priority="chrt --rr 1" || priority=
+# Whatever hangs must not do so for ever, least of all in real time.
+priority="timeout --kill-after=5 300 ${PRIORITY-$priority}"
 scratch=$(mktemp -d)
 server=
 
@@ -28,16 +54,112 @@ describe()
 {
     echo "# machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores, Linux $(uname -r)"
     echo "# commit:  $(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)"
-    echo "# date:    $(date -u +%Y-%m-%dT%H:%MZ)"
+    echo "# date:    $(date -u +%Y-%m-%dT%H:%MZ), load $(cut -d ' ' -f 1-3 /proc/loadavg)"
 }
 
-# start_server CORE COMMAND...: sets $server and $port
+# take_turns FUNCTION: $rounds times; each must print lines of results, which end up in $scratch/lines
+take_turns()
+{
+    round=0
+    while [ "$round" -lt "$rounds" ]; do
+        round=$((round + 1))
+        echo "# $1: round $round of $rounds" >&2
+        "$1" >>"$scratch/lines"
+    done
+}
+
+# peer PROGRAM ARGUMENTS...: nothing where the program could not be built
+peer()
+{
+    program=$1
+    shift
+    # shellcheck disable=SC2086 # words
+    [ ! -x "$peers/$program" ] || $priority "$peers/$program" "$@"
+}
+
+# One round, without counts of allocations.
+bench()
+{
+    # shellcheck disable=SC2086 # words
+    $priority "$bin/coil-bench" "$@" --repetitions 1 >"$scratch/bench" 2>"$scratch/errors" || {
+        cat "$scratch/errors" >&2
+        return 1
+    }
+    grep -v '\.allocations ' "$scratch/bench"
+}
+
+# --- single, fork_join, cross_thread ---
+
+single()
+{
+    for workload in switch spawn_join queue timers; do
+        # shellcheck disable=SC2086 # options are words
+        "$bin/coil-bench" "$workload" ${BENCH_OPTIONS:-}
+    done
+    # Minutes and gigabytes, so fewer rounds.
+    # shellcheck disable=SC2086
+    "$bin/coil-bench" sleepers --repetitions 3 ${BENCH_OPTIONS:-}
+}
+
+fork_join_round()
+{
+    for workers in 1 2; do
+        bench fork_join --workers "$workers"
+        peer tbb-peer fork_join "$workers"
+        peer tokio-peer fork_join "$workers"
+    done
+}
+
+cross_thread_round()
+{
+    bench cross_thread
+    for workload in post post_mpsc rtt rtt_1core; do
+        peer tokio-peer "$workload"
+        [ "$workload" = post_mpsc ] || peer libuv-peer "$workload"
+    done
+}
+
+# --- instructions ---
+
+# count WORKLOAD DIVIDE OPTIONS...: instructions of the whole program
+count()
+{
+    workload=$1 divide=$2
+    shift 2
+    valgrind --tool=callgrind --callgrind-out-file=/dev/null "$bin/coil-bench" "$workload" --backend epoll \
+        --repetitions 1 --divide "$divide" "$@" 2>&1 >/dev/null | sed -n 's/^==.*Collected : //p'
+}
+
+# What starting takes is in both counts: only the difference of two amounts of work is quoted.
+count_workload()
+{
+    contender=$1 workload=$2
+    shift 2
+    much=$(count "$workload" 100 "$@")
+    little=$(count "$workload" 200 "$@")
+    echo "$contender instructions.$workload $((much - little)) instructions"
+}
+
+instructions()
+{
+    if ! command -v valgrind >/dev/null; then
+        echo "# instructions skipped: no valgrind" >&2
+        return
+    fi
+    for workload in switch spawn_join queue; do
+        echo "# instructions: $workload" >&2
+        count_workload coil "$workload"
+        count_workload coil-1-worker "$workload" --workers 1
+    done
+}
+
+# --- servers ---
+
+# start_server COMMAND...: sets $server and $port
 start_server()
 {
-    core=$1
-    shift
     mkfifo "$scratch/line"
-    taskset -c "$core" "$@" >"$scratch/line" &
+    "$@" >"$scratch/line" &
     server=$!
     read -r line <"$scratch/line"
     rm "$scratch/line"
@@ -48,7 +170,8 @@ start_server()
 stop_server()
 {
     kill "$server"
-    wait "$server" || [ "$contender" = raw-epoll ] # which knows no signals
+    # Only coil's server takes a signal as a request; the others die of it.
+    wait "$server" 2>/dev/null || case $contender in coil*) false ;; esac
     server=
 }
 
@@ -57,8 +180,8 @@ echo_once()
 {
     contender=$1 name=$2 connections=$3 server_core=$4 client_core=$5
     shift 5
-    echo "# $name: $contender" >&2
-    start_server "$server_core" "$@"
+    [ -x "$1" ] || return 0
+    start_server taskset -c "$server_core" "$@"
     taskset -c "$client_core" "$bin/coil-loadgen" --port "$port" --connections "$connections" --server-pid "$server" \
         --contender "$contender" --name "$name" --format lines
     stop_server
@@ -69,18 +192,44 @@ echo_round()
 {
     for setting in "W9.echo1_1c_1core 1 0 0" "W9.echo1_64c 64 0 1" "W9.echo1_1000c 1000 0 1"; do
         # shellcheck disable=SC2086 # split on purpose
-        echo_once raw-epoll $setting "$bin/raw-epoll-echo"
-        # shellcheck disable=SC2086
-        echo_once coil $setting "$bin/coil-echo-server" --backend uring
-        # shellcheck disable=SC2086
-        echo_once coil-epoll $setting "$bin/coil-echo-server" --backend epoll
+        {
+            echo_once raw-epoll $setting "$bin/raw-epoll-echo"
+            echo_once coil $setting "$bin/coil-echo-server" --backend uring
+            echo_once coil-epoll $setting "$bin/coil-echo-server" --backend epoll
+            echo_once libuv $setting "$peers/libuv-peer" echo
+            echo_once tokio $setting "$peers/tokio-peer" echo
+        }
     done
+}
+
+# stall_once CONTENDER COMMAND...
+stall_once()
+{
+    contender=$1
+    shift
+    [ -x "$1" ] || return 0
+    # shellcheck disable=SC2086 # words
+    start_server $priority "$@"
+    "$bin/coil-loadgen" --port "$port" --connections 256 --rate "$rate" --stalls "$stalls" --seconds 5 \
+        --contender "$contender" --format lines
+    stop_server
+}
+
+stall_round()
+{
+    for ring in defer shared; do
+        stall_once "coil-$ring" "$bin/coil-echo-server" --stall --workers 2 --ring "$ring"
+    done
+    stall_once coil "$bin/coil-echo-server" --stall --workers 2
+    stall_once libuv "$peers/libuv-peer" echo --stall --workers 2
+    stall_once tokio "$peers/tokio-peer" echo --stall --workers 2
+    stall_once coil-epoll "$bin/coil-echo-server" --stall --workers 2 --backend epoll
 }
 
 # Lines of several rounds: the median of each, with the least and the greatest as a comment.
 medians()
 {
-    sort -k 1,2 -k 3n | awk '
+    sort -k 1,2 -k 3n "$scratch/lines" | awk '
         function flush_group() {
             if (n) printf "%s %s %s\t# min %s, max %s, %d rounds\n", key, v[int((n + 1) / 2)], unit, v[1], v[n], n
         }
@@ -89,18 +238,18 @@ medians()
 }
 
 describe
-for workload in switch spawn_join queue timers; do
-    # shellcheck disable=SC2086 # options are words
-    "$bin/coil-bench" "$workload" ${BENCH_OPTIONS:-}
+sh "$root/perf/peers/build.sh" "$build"
+: >"$scratch/lines"
+for section in $sections; do
+    case $section in
+    single) single ;;
+    instructions) instructions >>"$scratch/lines" ;;
+    fork_join | cross_thread | echo | stall) take_turns "${section}_round" ;;
+    *)
+        echo "$0: no such section: $section" >&2
+        exit 2
+        ;;
+    esac
 done
-# Minutes and gigabytes, so fewer rounds.
-# shellcheck disable=SC2086
-"$bin/coil-bench" sleepers --repetitions 3 ${BENCH_OPTIONS:-}
-
-round=0
-while [ "$round" -lt "$rounds" ]; do
-    round=$((round + 1))
-    echo "# echo: round $round of $rounds" >&2
-    echo_round
-done >"$scratch/echo"
-medians <"$scratch/echo"
+medians | tee "$scratch/medians"
+awk -f "$root/perf/marks.awk" "$scratch/medians"

@@ -10,10 +10,18 @@
  *   RUNNING    its stack is in some task's chain; `running` is set for as long as that call lasts
  *   FINISHED   the body has ended; no stack
  *
+ * In a runtime all that is called on any worker. A call claims the generator (`running`, under its latch); one that
+ * comes meanwhile is refused with COIL_EBUSY. The stack goes wherever its caller's goes; the end of a claim
+ * publishes it to the next, so that the body runs on on any worker. Who takes a generator off its loop's list,
+ * under the loop's latch, has it closed: the last release, coil_agen_finalize or coil_loop_shutdown_asyncgens. The
+ * order of latches is the generator's, then the loop's shared_latch.
+ *
  * I1 caller is the coroutine that switched to the body, valid while RUNNING
  * I2 the generator is in its loop's list from its first use under a running loop until it has finished, or the loop
- *    has been told to close it
- * I3 the body's call in flight holds a reference
+ *    has been told to close it. The list has no reference: one without any is about to leave it, and not to be
+ *    touched
+ * I3 a claim holds a reference
+ * I4 the latch guards running, closed and used. The rest is the claimer's, or whose release was the last
  */
 #include <coil/agen.h>
 #include <coil/combine.h>
@@ -21,6 +29,7 @@
 
 #include "agen.h"
 #include "base/alloc.h"
+#include "base/refs.h"
 #include "context.h"
 #include "error.h"
 #include "step.h"
@@ -30,31 +39,51 @@ enum state { CREATED, SUSPENDED, RUNNING, FINISHED };
 struct coil_agen {
     coil__coro coro;
     coil__coro *caller; /* I1 */
-    enum state state;
+    coil__latch latch;  /* I4 */
     bool running;       /* asyncio's ag_running_async */
     bool closed;        /* ag_closed: closing was tried, or it has ended */
     bool used;          /* the first use is over: hooks are set */
-    size_t refs;
+    _Atomic int state;  /* enum state */
+    coil__refs refs;
     coil_agen_fn *fn;
     void *arg;
     void (*drop)(void *);
     const char *name;
-    coil_loop *loop;    /* of the first use; held while I2 */
+    coil_loop *loop;    /* of the first use, the runtime's facade; held while I2 */
     coil__node node;    /* I2 */
+    _Atomic bool listed; /* I2: node is in loop->agens */
     coil__handle finalizer;
     void *value;        /* on its way out, or in (sent) */
     coil_error *thrown; /* on its way in */
-    uint32_t open_scopes; /* the body's, while it does not run */
+    uint16_t open_scopes; /* the body's, while it does not run */
     int rc;             /* what the body ended with */
     coil_error *error;
 };
+
+/*
+ * [AGEN-1] release, and acquire for those who have no claim: who sees FINISHED sees all that the body did. Claimers
+ * are ordered by the latch.
+ */
+static inline enum state state_of(const coil_agen *a)
+{
+    return (enum state)load_acquire(&a->state);
+}
+
+static inline void set_state(coil_agen *a, enum state state)
+{
+    store_release(&a->state, state); /* [AGEN-1] */
+}
 
 int coil_agen_new(coil_agen_fn *fn, void *arg, void (*drop)(void *), const char *name, coil_agen **agen)
 {
     coil_agen *a = coil__object_alloc(sizeof *a);
     if (!a)
         return coil_raise(-ENOMEM, NULL);
-    *a = (coil_agen){.state = CREATED, .refs = 1, .fn = fn, .arg = arg, .drop = drop, .name = name};
+    *a = (coil_agen){.fn = fn, .arg = arg, .drop = drop, .name = name};
+    coil__latch_init(&a->latch);
+    store_relaxed(&a->state, CREATED); /* [AGEN-1] not shared yet */
+    coil__refs_init(&a->refs, 1);
+    store_relaxed(&a->listed, false);  /* [AGEN-2] likewise */
     coil__node_init(&a->node);
     *agen = a;
     return 0;
@@ -62,48 +91,124 @@ int coil_agen_new(coil_agen_fn *fn, void *arg, void (*drop)(void *), const char 
 
 coil_agen *coil_agen_retain(coil_agen *a)
 {
-    a->refs++;
+    coil__refs_take(&a->refs);
     return a;
+}
+
+/* A reference for who has none, and found it in the list. False: the last one has gone (I2). */
+static bool try_retain(coil_agen *a)
+{
+    size_t refs = load_relaxed(&a->refs.count);                              /* [REFS-1] the CAS checks it */
+    while (refs > 0 && !cas_weak_release(&a->refs.count, &refs, refs + 1)) { /* [REFS-1] as for more references */
+    }
+    return refs > 0;
 }
 
 bool coil_agen_finished(const coil_agen *a)
 {
-    return a->state == FINISHED;
+    return state_of(a) == FINISHED;
 }
 
-bool coil_agen_suspended(const coil_agen *a)
+bool coil_agen_suspended(const coil_agen *agen)
 {
-    return a->state == SUSPENDED && !a->running;
+    coil_agen *a = (coil_agen *)(uintptr_t)agen; /* const for the caller; the latch is taken */
+    COIL__GUARD(&a->latch);
+    return state_of(a) == SUSPENDED && !a->running;
 }
 
 /* --- the loop's list ------------------------------------------------------------------------------------------- */
 
+/*
+ * [AGEN-2] relaxed: changed under the loop's latch. Looked at without it only so that a loop which may be gone is
+ * not touched: who reads false then was ordered after that by whatever told it of the generator.
+ */
+static bool unlist(coil_agen *a)
+{
+    bool listed = load_relaxed(&a->listed); /* [AGEN-2] */
+    store_relaxed(&a->listed, false);
+    coil__node_unlink(&a->node);
+    return listed;
+}
+
+/* Off its loop's list; true if that was this call's doing: then the caller gives the hold back. */
+static bool leave_list(coil_agen *a)
+{
+    if (!load_relaxed(&a->listed)) /* [AGEN-2] */
+        return false;
+    COIL__GUARD(&a->loop->shared_latch);
+    return unlist(a);
+}
+
 static void leave_loop(coil_agen *a)
 {
-    if (!coil__node_linked(&a->node))
-        return;
-    coil__node_unlink(&a->node);
-    coil__loop_unhold(a->loop);
+    if (leave_list(a))
+        coil__loop_unhold(a->loop);
+}
+
+static void join_loop(coil_agen *a, coil_loop *loop)
+{
+    a->loop = loop;
+    coil__loop_hold(loop);
+    COIL__GUARD(&loop->shared_latch);
+    store_relaxed(&a->listed, true); /* [AGEN-2] */
+    coil__list_append(&loop->agens, &a->node);
 }
 
 /* The first use: under a running loop the generator becomes known to it. */
 static void first_use(coil_agen *a)
 {
-    if (a->used)
+    COIL__GUARD(&a->latch);
+    if (coil_likely(a->used))
         return;
     a->used = true;
-    a->loop = coil__current()->loop;
-    if (!a->loop)
-        return;
-    coil__list_append(&a->loop->agens, &a->node);
-    coil__loop_hold(a->loop);
+    coil_loop *loop = coil__running_loop();
+    if (loop)
+        join_loop(a, loop);
+}
+
+/* --- claims ------------------------------------------------------------------------------------------------------ */
+
+enum claimant { SENDER, THROWER, CLOSER, CANCELLED_CLOSER };
+enum verdict { CLAIMED, TAKEN, OVER, SHUT };
+
+/* A call is about to run the body. The order is CPython's. OVER: it has ended; SHUT: it was closed before. */
+static enum verdict claim(coil_agen *a, enum claimant who)
+{
+    COIL__GUARD(&a->latch);
+    bool over = state_of(a) == FINISHED;
+    if (a->running && !(over && who != SENDER))
+        return TAKEN;
+    if (over)
+        return OVER;
+    if (a->closed && (who == THROWER || who == CLOSER))
+        return SHUT;
+    a->running = true;
+    a->closed |= who == CLOSER;
+    coil_agen_retain(a); /* I3 */
+    return CLAIMED;
+}
+
+/*
+ * The end of a claim, after a step that raised @rc, which is raised again. @closed: that closed the generator.
+ * @running: it goes on to count as running, see coil_agen_close.
+ */
+static int unclaim(coil_agen *a, int rc, bool closed, bool running)
+{
+    coil_error *e = coil_catch(rc);
+    {
+        COIL__GUARD(&a->latch);
+        a->running = running;
+        a->closed |= closed;
+    }
+    coil_agen_release(a); /* I3 */
+    return coil_raise_error(e);
 }
 
 /* --- switching ------------------------------------------------------------------------------------------------- */
 
 static void finish(coil_agen *a)
 {
-    a->state = FINISHED;
+    set_state(a, FINISHED);
     leave_loop(a); /* I2 */
 }
 
@@ -112,7 +217,7 @@ static void agen_entry(void *arg)
     coil_agen *a = arg;
     a->rc = a->fn(a, a->arg);
     a->error = coil_catch(a->rc);
-    a->state = FINISHED; /* the caller does the rest, on its own stack */
+    set_state(a, FINISHED); /* the caller does the rest, on its own stack */
     coil__coro_leave(&a->coro, a->caller);
 }
 
@@ -142,17 +247,17 @@ static int take_stack(coil_agen *a, const coil_loop *loop)
 }
 
 /* The task is the body's for a while. Returns how many scopes are open outside of it. */
-static uint32_t enter_body(coil__task *t, coil_agen *a)
+static uint16_t enter_body(coil__task *t, coil_agen *a)
 {
-    uint32_t outside = t->open_scopes;
+    uint16_t outside = t->open_scopes;
     t->open_scopes = a->open_scopes;
     t->top = &a->coro;
     return outside;
 }
 
-static void leave_body(coil__task *t, coil_agen *a, coil__coro *from, uint32_t outside)
+static void leave_body(coil__task *t, coil_agen *a, coil__coro *from, uint16_t outside)
 {
-    coil_assert(a->state != FINISHED || t->open_scopes == 0); /* a timeout or group was entered and not left */
+    coil_assert(state_of(a) != FINISHED || t->open_scopes == 0); /* a timeout or group was entered and not left */
     a->open_scopes = t->open_scopes;
     t->open_scopes = outside;
     t->top = from;
@@ -164,15 +269,15 @@ static void run_body(coil_agen *a, coil__task *t, coil__coro *from)
     coil__current_state *current = coil__current();
     coil__stack *outer = current->stack;
     a->caller = from; /* I1 */
-    a->state = RUNNING;
-    uint32_t scopes = t ? enter_body(t, a) : 0;
+    set_state(a, RUNNING);
+    uint16_t scopes = t ? enter_body(t, a) : 0;
     current->stack = a->coro.stack;
     coil__coro_switch(from, &a->coro);
     current = coil__current();
     current->stack = outer;
     if (t)
         leave_body(t, a, from, scopes);
-    if (a->state != FINISHED)
+    if (state_of(a) != FINISHED)
         return;
     coil__stack_free(a->coro.stack);
     a->coro.stack = NULL;
@@ -183,7 +288,7 @@ static void run_body(coil_agen *a, coil__task *t, coil__coro *from)
 /* What the body's step came to: 0 with a value, or what it raised; COIL_ESTOPITERATION at its end. */
 static int outcome(coil_agen *a, void **value)
 {
-    if (a->state != FINISHED) {
+    if (state_of(a) != FINISHED) {
         *value = a->value;
         return 0;
     }
@@ -208,32 +313,28 @@ static int end_unstarted(coil_agen *a, coil_error *thrown)
     return coil_raise_error(thrown);
 }
 
-/* One step of the body: sends @sent or throws @thrown (taken). @value gets what it yields. */
+/* One step of the body, which is claimed: sends @sent or throws @thrown (taken). @value gets what it yields. */
 static int step(coil_agen *a, coil__task *t, void *sent, coil_error *thrown, void **value)
 {
-    if (a->state == CREATED && thrown)
+    if (state_of(a) == CREATED && thrown)
         return end_unstarted(a, thrown);
-    if (a->state == CREATED) {
+    if (state_of(a) == CREATED) {
         COIL_TRY(take_stack(a, t->future.loop));
         a->drop = NULL; /* the body's now */
     }
     a->value = sent;
     a->thrown = thrown;
-    coil_agen_retain(a); /* I3 */
     run_body(a, t, t->top);
-    int rc = outcome(a, value);
-    coil_error *e = coil_catch(rc);
-    coil_agen_release(a);
-    return coil_raise_error(e);
+    return outcome(a, value);
 }
 
 int coil_agen_yield(coil_agen *a, void *value, void **sent)
 {
-    coil_assert(a->state == RUNNING);
+    coil_assert(state_of(a) == RUNNING);
     coil__task *t = coil__current()->task;
     coil_assert(!t || t->top == &a->coro); /* only the body itself yields */
     a->value = value;
-    a->state = SUSPENDED;
+    set_state(a, SUSPENDED);
     coil__coro_switch(&a->coro, a->caller);
     coil_error *thrown = a->thrown;
     a->thrown = NULL;
@@ -251,24 +352,28 @@ static int busy(const char *what)
     return coil_raise(COIL_EBUSY, "%s(): asynchronous generator is already running", what);
 }
 
+/* Whether a step that raised @rc has ended the generator for good. */
+static bool ends(int rc)
+{
+    return rc == COIL_ESTOPITERATION || rc == COIL_EGENERATOREXIT;
+}
+
 int coil_agen_send(coil_agen *a, void *sent, void **value)
 {
     coil__task *t = coil__task_current();
     if (!t)
         return coil__task_missing();
     first_use(a);
-    if (a->running)
-        return busy("anext"); /* as CPython 3.11 calls it, for asend too */
-    if (a->state == FINISHED)
-        return coil_raise(COIL_ESTOPITERATION, NULL);
-    if (a->state == CREATED && sent)
+    if (state_of(a) == CREATED && sent)
         return coil_raise(COIL_ETYPE, "can't send non-None value to a just-started async generator");
+    enum verdict verdict = claim(a, SENDER);
+    if (verdict == TAKEN)
+        return busy("anext"); /* as CPython 3.11 calls it, for asend too */
+    if (verdict == OVER)
+        return coil_raise(COIL_ESTOPITERATION, NULL);
     void *yielded = NULL;
-    a->running = true;
     int rc = step(a, t, sent, NULL, &yielded);
-    a->running = false;
-    if (rc == COIL_ESTOPITERATION || rc == COIL_EGENERATOREXIT)
-        a->closed = true;
+    rc = unclaim(a, rc, ends(rc), false);
     if (rc == 0 && value)
         *value = yielded;
     return rc;
@@ -279,24 +384,27 @@ int coil_agen_next(coil_agen *a, void **value)
     return coil_agen_send(a, NULL, value);
 }
 
-/* What athrow and aclose look at before they touch the body. 1: go on; 0: nothing to do; negative: raised. */
-static int check_throw(coil_agen *a, const char *what)
+/* What athrow and aclose look at before they touch the body. 1: claimed; 0: nothing to do; negative: raised. */
+static int begin_throw(coil_agen *a, enum claimant who, const char *what)
 {
     if (!coil__task_current())
         return coil__task_missing();
     first_use(a);
-    if (a->state == FINISHED)
+    switch (claim(a, who)) {
+    case OVER:
         return 0;
-    if (a->running)
+    case TAKEN:
         return busy(what);
-    if (a->closed)
+    case SHUT:
         return coil_raise(COIL_ESTOPITERATION, NULL);
-    return 1;
+    default:
+        return 1;
+    }
 }
 
 int coil_agen_throw(coil_agen *a, coil_error *error, void **value)
 {
-    int rc = check_throw(a, "athrow");
+    int rc = begin_throw(a, THROWER, "athrow");
     if (rc <= 0) {
         coil_error_release(error);
         if (rc == 0 && value)
@@ -304,11 +412,8 @@ int coil_agen_throw(coil_agen *a, coil_error *error, void **value)
         return rc;
     }
     void *yielded = NULL;
-    a->running = true;
     rc = step(a, coil__task_current(), NULL, error, &yielded);
-    a->running = false;
-    if (rc == COIL_ESTOPITERATION || rc == COIL_EGENERATOREXIT)
-        a->closed = true;
+    rc = unclaim(a, rc, ends(rc), false);
     if (rc == 0 && value)
         *value = yielded;
     return rc;
@@ -327,21 +432,26 @@ static int closed(int rc)
 
 /*
  * CPython's aclose leaves ag_running_async set if the body ends in a step that began by raising in it
- * (async_gen_athrow_throw). anext then says that the generator is running, not that it is over.
+ * (async_gen_athrow_throw). anext then says that the generator is running, not that it is over. With several
+ * workers the numbers of steps cannot tell, and there is no such trace to be followed.
  */
+static bool stays_running(coil__task *t, int rc)
+{
+    coil_loop *loop = t->future.loop;
+    return rc < 0 && !loop->parallel && coil__step_id(loop) == t->raised_in;
+}
+
 int coil_agen_close(coil_agen *a)
 {
-    int rc = check_throw(a, "aclose");
+    int rc = begin_throw(a, CLOSER, "aclose");
     if (rc <= 0)
         return rc;
     void *yielded;
     coil__task *t = coil__task_current();
     uint32_t first_step = coil__step_id(t->future.loop);
-    a->running = true;
-    a->closed = true;
     rc = step(a, t, NULL, coil_error_new(COIL_EGENERATOREXIT, NULL), &yielded);
-    uint32_t last_step = coil__step_id(t->future.loop);
-    a->running = rc < 0 && last_step != first_step && last_step == t->raised_in;
+    bool suspended = coil__step_id(t->future.loop) != first_step;
+    rc = unclaim(a, rc, true, suspended && stays_running(t, rc));
     return closed(rc);
 }
 
@@ -363,7 +473,7 @@ static void unwind(coil_agen *a)
         coil__coro_init_thread(&thread);
     current->task = NULL;
     current->error = NULL;
-    for (int attempt = 0; a->state == SUSPENDED && attempt < 100; attempt++) {
+    for (int attempt = 0; state_of(a) == SUSPENDED && attempt < 100; attempt++) {
         coil_error_release(a->thrown);
         a->thrown = coil_error_new(COIL_EGENERATOREXIT, NULL);
         run_body(a, NULL, from);
@@ -378,16 +488,18 @@ static void unwind(coil_agen *a)
 
 static void destroy(coil_agen *a)
 {
-    a->refs++; /* unwinding looks at it */
-    if (a->state == CREATED)
+    coil_loop *held = leave_list(a) ? a->loop : NULL; /* first: with a reference it could be found there */
+    coil_agen_retain(a);                              /* unwinding looks at it */
+    if (state_of(a) == CREATED)
         end_unstarted(a, NULL);
-    else if (a->state == SUSPENDED)
+    else if (state_of(a) == SUSPENDED)
         unwind(a);
-    if (a->state != FINISHED) { /* its frames cannot be ended, so they stay */
+    if (held)
+        coil__loop_unhold(held);
+    if (state_of(a) != FINISHED) { /* its frames cannot be ended, so they stay */
         fprintf(stderr, "coil: generator %s ignored GeneratorExit and is abandoned\n", a->name ? a->name : "?");
         return;
     }
-    leave_loop(a);
     coil_error_release(a->error);
     coil_error_release(a->thrown);
     coil__object_free(a, sizeof *a);
@@ -402,20 +514,19 @@ static int close_cancelled(coil_agen *a, coil__task *t)
 {
     void *yielded;
     coil_error *e = coil__future_make_cancelled_error(&t->future);
-    t->must_cancel = false;
-    if (a->state == FINISHED)
+    coil__step_take_cancel(t);
+    enum verdict verdict = claim(a, CANCELLED_CLOSER);
+    if (verdict == OVER)
         return coil_raise_error(e);
-    if (a->running) {
+    if (verdict == TAKEN) {
         coil_error_release(e);
         return busy("aclose");
     }
-    a->running = true;
     t->must_exit = true;
     int rc = step(a, t, NULL, e, &yielded);
     bool begun = !t->must_exit;
     t->must_exit = false;
-    a->running = rc < 0 && begun && coil__step_id(t->future.loop) == t->raised_in;
-    a->closed |= begun;
+    rc = unclaim(a, rc, begun, begun && stays_running(t, rc));
     return closed(rc);
 }
 
@@ -423,7 +534,8 @@ int coil__agen_close_body(void *arg, void **result)
 {
     (void)result;
     coil__task *t = coil__task_current();
-    int rc = t && t->must_cancel && t->fn == coil__agen_close_body ? close_cancelled(arg, t) : coil_agen_close(arg);
+    bool cancelled = t && load_relaxed(&t->must_cancel) && t->fn == coil__agen_close_body; /* [TASK-2] */
+    int rc = cancelled ? close_cancelled(arg, t) : coil_agen_close(arg);
     coil_error *e = coil_catch(rc);
     coil_agen_release(arg);
     return coil_raise_error(e);
@@ -455,21 +567,33 @@ void coil__agen_release_arg(void *agen)
     coil_agen_release(agen);
 }
 
+/* The handle goes to the worker that let the generator go; from another thread to the loop's inbox. */
+static void schedule_finalizer(coil_agen *a)
+{
+    if (coil__loop_is_here(a->loop))
+        coil__loop_ready(a->loop, &a->finalizer);
+    else
+        coil__loop_post(a->loop, &a->finalizer);
+}
+
+/* Called by the last release too, without a reference: so it is off the list before it gets one (I2). */
 int coil_agen_finalize(coil_agen *a)
 {
     int rc = 0;
-    if (!coil__node_linked(&a->node) || coil__loop_closed(a->loop)) /* I2 */
+    if (!load_relaxed(&a->listed) || coil__loop_closed(a->loop)) /* [AGEN-2] */
         return 0;
-    coil__handle_init(&a->finalizer, &finalizer_ops);
-    a->finalizer.context = coil__context_copy_current(&rc);
+    coil_context *context = coil__context_copy_current(&rc);
     COIL_TRY(rc);
+    if (!leave_list(a)) {
+        coil_context_release(context);
+        return 0;
+    }
     coil_loop *loop = a->loop;
+    coil__handle_init(&a->finalizer, &finalizer_ops);
+    a->finalizer.context = context;
     coil_agen_retain(a); /* the handle's */
-    if (coil__current()->loop == loop)
-        coil__loop_ready(loop, &a->finalizer);
-    else
-        coil__loop_post(loop, &a->finalizer);
-    leave_loop(a); /* I2; the loop stays: it has the handle */
+    schedule_finalizer(a);
+    coil__loop_unhold(loop); /* the loop stays: it has the handle */
     return 1;
 }
 
@@ -477,8 +601,8 @@ void coil_agen_release(coil_agen *a)
 {
     if (!a)
         return;
-    coil_assert(a->refs > 0);
-    if (--a->refs > 0)
+    coil_assert(load_relaxed(&a->refs.count) > 0); /* [REFS-1] the caller has one */
+    if (!coil__refs_drop(&a->refs))
         return;
     if (a->closed || coil_agen_finalize(a) <= 0)
         destroy(a);
@@ -560,22 +684,49 @@ static void report_failed(coil_loop *loop, const coil_outcome *outcomes, size_t 
     }
 }
 
-static size_t count_agens(const coil_loop *loop)
+static size_t count_agens(coil_loop *loop)
 {
     size_t n = 0;
+    COIL__GUARD(&loop->shared_latch);
     for (const coil__node *node = loop->agens.head.next; node != &loop->agens.head; node = node->next)
         n++;
     return n;
 }
 
-/* Takes all generators off the loop, as closing coroutines in the order of their first use. */
-static void take_closing(coil_loop *loop, coil_awaitable *aws)
+/*
+ * Takes at most @room generators off the loop, as closing coroutines in the order of their first use. One whose last
+ * reference is going is left to whoever releases it.
+ */
+static size_t take_closing(coil_loop *loop, coil_awaitable *aws, size_t room)
 {
-    for (size_t i = 0; !coil__list_empty(&loop->agens); i++) {
-        coil_agen *a = coil_container_of(coil__list_first(&loop->agens), coil_agen, node);
-        aws[i] = coil_awaitable_of_coro(coil_agen_close_coro(a));
-        leave_loop(a); /* I2 */
+    size_t n = 0;
+    COIL__GUARD(&loop->shared_latch);
+    coil__list_foreach_safe(&loop->agens, node, next) {
+        coil_agen *a = coil_container_of(node, coil_agen, node);
+        if (n == room || !try_retain(a))
+            continue;
+        unlist(a); /* I2 */
+        aws[n++] = coil_awaitable_of_coro(
+            coil_coro_make(coil__agen_close_body, a, coil__agen_release_arg, 0, "coil_agen_close"));
     }
+    return n;
+}
+
+/* Closes those that @aws has room for, all at a time. */
+static int close_all(coil_loop *loop, coil_awaitable *aws, size_t room)
+{
+    coil_future *all;
+    size_t n = take_closing(loop, aws, room);
+    int rc = n > 0 ? coil_gather(aws, n, true, &all) : 0;
+    for (size_t i = 0; i < n; i++)
+        coil__loop_unhold(loop);
+    if (n == 0 || rc < 0)
+        return rc;
+    rc = coil_await(all, NULL);
+    if (rc == 0)
+        report_failed(loop, coil_gather_outcomes(all, NULL), n);
+    coil_release(all);
+    return rc;
 }
 
 int coil_loop_shutdown_asyncgens(coil_loop *loop)
@@ -591,20 +742,23 @@ int coil_loop_shutdown_asyncgens(coil_loop *loop)
     coil_awaitable *aws = coil__malloc(n * sizeof *aws);
     if (!aws)
         return coil_raise(-ENOMEM, NULL);
-    take_closing(loop, aws);
-    coil_future *all;
-    int rc = coil_gather(aws, n, true, &all);
+    int rc = close_all(loop, aws, n);
+    coil_error *e = coil_catch(rc);
     coil__free(aws);
-    COIL_TRY(rc);
-    rc = coil_await(all, NULL);
-    if (rc == 0)
-        report_failed(loop, coil_gather_outcomes(all, NULL), n);
-    coil_release(all);
-    return rc;
+    return coil_raise_error(e);
 }
 
+static bool forget_first(coil_loop *loop)
+{
+    COIL__GUARD(&loop->shared_latch);
+    if (coil__list_empty(&loop->agens))
+        return false;
+    return unlist(coil_container_of(coil__list_first(&loop->agens), coil_agen, node));
+}
+
+/* The caller holds the loop. */
 void coil__agens_forget(coil_loop *loop)
 {
-    while (!coil__list_empty(&loop->agens))
-        leave_loop(coil_container_of(coil__list_first(&loop->agens), coil_agen, node));
+    while (forget_first(loop))
+        coil__loop_unhold(loop);
 }

@@ -4,17 +4,25 @@
  * Completed futures go through a queue; each coroutine that the iterator gives out takes the next one of it. Source:
  * asyncio.tasks.as_completed of CPython 3.11, a generator: nothing happens before the first step.
  *
- * I1 refs: the user's, one of each coroutine given out, one of each registered or ready callback
+ * In a runtime the futures' callbacks and the timer's may run at the same time, each on its worker, and so may the
+ * coroutines. Who clears an entry's `waiting`, under the latch, puts it into the queue, without the latch: each entry
+ * goes in once, as itself or as a timeout. The iterator itself, like a generator, is stepped by one task at a time.
+ *
+ * I1 refs: the user's, one of each coroutine given out, of each registered or ready callback, of the armed timer
  * I2 todo counts the entries whose `waiting` is set: neither completed nor timed out
+ * I3 the timer is armed once, under the latch, and only while todo > 0; who brings todo to 0 disarms it
  */
 #include <coil/combine.h>
 
 #include "base/alloc.h"
+#include "base/refs.h"
 #include "distinct.h"
 #include "error.h"
+#include "follower.h"
 #include "loop.h"
 #include "queue.h"
 #include "task.h"
+#include "timer.h"
 
 typedef struct entry {
     coil__handle handle;
@@ -22,33 +30,30 @@ typedef struct entry {
     coil_awaitable aw;   /* until the first step */
     coil_future *future; /* a reference, from then on */
     bool own;            /* a task that was made here */
-    bool waiting;        /* I2 */
+    bool waiting;        /* I2; guarded by the latch */
 } entry;
 
 struct coil_as_completed {
-    size_t refs; /* I1 */
-    size_t count, todo, given;
+    coil__refs refs; /* I1 */
+    coil__latch latch;
+    size_t todo;       /* I2; guarded by the latch, and so is armed */
+    bool armed;        /* I3 */
     bool started;
+    size_t count, given;
     int64_t timeout_ns;
-    coil_handle *timer;
-    coil_queue *done; /* entries; NULL for one that timed out */
+    coil_loop *loop;   /* of the timer; NULL before the first step */
+    coil__timer timer;
+    coil_queue *done;  /* entries; NULL for one that timed out */
+    coil__follower follower;
     entry entries[];
 };
 
-static void forget_timer(coil_as_completed *it)
-{
-    if (!it->timer)
-        return;
-    coil_handle_cancel(it->timer);
-    coil_handle_release(it->timer);
-    it->timer = NULL;
-}
-
 static void release(coil_as_completed *it)
 {
-    if (--it->refs > 0)
+    if (!coil__refs_drop(&it->refs))
         return;
-    forget_timer(it);
+    if (it->loop)
+        coil__follower_leave(&it->follower, it->loop);
     for (size_t i = 0; i < it->count; i++) {
         coil_release(it->entries[i].future);
         if (!it->started && !it->entries[i].aw.future)
@@ -65,10 +70,16 @@ void coil_as_completed_release(coil_as_completed *it)
     release(it);
 }
 
-static void forget(entry *e)
+/* Whether the caller is the first to find that @e does not wait any more. Disarms the timer after the last entry. */
+static bool forget(coil_as_completed *it, entry *e, bool *disarmed)
 {
+    COIL__GUARD(&it->latch);
+    if (!e->waiting)
+        return false;
     e->waiting = false;
-    e->it->todo--; /* I2 */
+    it->todo--; /* I2 */
+    *disarmed = it->todo == 0 && it->armed && coil__timer_disarm(it->loop, &it->timer); /* I3 */
+    return true;
 }
 
 /* Never fails: there is room for every entry (coil_as_completed_new). */
@@ -82,13 +93,12 @@ static void entry_run(coil__handle *h)
 {
     entry *e = coil_container_of(h, entry, handle);
     coil_as_completed *it = e->it;
-    if (e->waiting) {
-        forget(e);
+    bool disarmed = false;
+    if (forget(it, e, &disarmed))
         put(it, e);
-        if (it->todo == 0)
-            forget_timer(it);
-    }
-    release(it); /* I1 */
+    if (disarmed)
+        release(it); /* I1: the timer's */
+    release(it);     /* I1 */
 }
 
 static void entry_discard(coil__handle *h)
@@ -99,21 +109,47 @@ static void entry_discard(coil__handle *h)
 static const coil__handle_ops entry_ops = {entry_run, entry_discard, "as_completed"};
 
 /* The time is up: the futures go on, and whoever waits for the rest gets the timeout. */
-static int time_is_up(void *arg)
+static void timer_due(coil__handle *h)
 {
-    coil_as_completed *it = arg;
-    it->refs++;
+    coil_as_completed *it = coil_container_of(h, coil_as_completed, timer.handle);
     for (size_t i = 0; i < it->count; i++) {
         entry *e = &it->entries[i];
-        if (!e->waiting)
+        bool disarmed;
+        if (!forget(it, e, &disarmed))
             continue;
         if (coil__future_remove_handle(e->future, &e->handle))
             release(it); /* I1 */
-        forget(e);
         put(it, NULL);
     }
-    release(it);
-    return 0;
+    release(it); /* I1 */
+}
+
+static void timer_discard(coil__handle *h)
+{
+    release(coil_container_of(h, coil_as_completed, timer.handle)); /* I1 */
+}
+
+static const coil__handle_ops timer_ops = {timer_due, timer_discard, "as_completed timeout"};
+
+/* I3. Some or all of the entries may be done by now. */
+static int arm(coil_as_completed *it)
+{
+    int rc = 0;
+    {
+        COIL__GUARD(&it->latch);
+        if (it->todo == 0)
+            return 0;
+        if (coil__loop_closed(it->loop))
+            rc = COIL_ELOOPCLOSED;
+        else
+            rc = coil__timer_arm(it->loop, &it->timer, coil__deadline(it->loop, it->timeout_ns));
+        it->armed = rc == 0;
+        if (it->armed)
+            coil__refs_take(&it->refs); /* I1 */
+    }
+    if (rc == COIL_ELOOPCLOSED)
+        return coil_raise(rc, "Event loop is closed");
+    return rc < 0 ? coil_raise(rc, NULL) : 0;
 }
 
 /* --- the first step ------------------------------------------------------------------------------------------------------ */
@@ -137,14 +173,39 @@ static int make_futures(coil_as_completed *it, coil_loop *loop)
     return coil_raise_error(failed);
 }
 
+/* I2 */
+static void set_waiting(coil_as_completed *it, entry *e)
+{
+    COIL__GUARD(&it->latch);
+    e->waiting = true;
+    it->todo++;
+}
+
+/* The loop is going. */
+static void cut(coil__follower *f)
+{
+    coil_as_completed *it = coil_container_of(f, coil_as_completed, follower);
+    coil__refs_take(&it->refs);
+    for (size_t i = 0; i < it->count; i++)
+        if (coil__future_remove_handle(it->entries[i].future, &it->entries[i].handle))
+            release(it); /* I1 */
+    release(it);
+}
+
 static int watch(coil_as_completed *it)
 {
     for (size_t i = 0; i < it->count; i++) {
         entry *e = &it->entries[i];
-        COIL_TRY(coil__future_add_handle(e->future, &e->handle));
-        it->refs++; /* I1 */
-        e->waiting = true;
-        it->todo++; /* I2 */
+        bool disarmed;
+        set_waiting(it, e);
+        coil__refs_take(&it->refs); /* I1: it may run before the call is over */
+        int rc = coil__future_add_handle(e->future, &e->handle);
+        if (rc < 0) {
+            forget(it, e, &disarmed);
+            release(it); /* I1 */
+            return rc;
+        }
+        coil__follower_join(&it->follower, e->future);
     }
     return 0;
 }
@@ -152,10 +213,9 @@ static int watch(coil_as_completed *it)
 static int start_on(coil_as_completed *it, coil_loop *loop)
 {
     COIL_TRY(make_futures(it, loop));
+    it->loop = loop;
     COIL_TRY(watch(it));
-    if (it->todo > 0 && it->timeout_ns != COIL_FOREVER)
-        COIL_TRY(coil_loop_call_later(loop, it->timeout_ns, time_is_up, it, &it->timer));
-    return 0;
+    return it->timeout_ns != COIL_FOREVER ? arm(it) : 0;
 }
 
 static int start(coil_as_completed *it)
@@ -211,7 +271,7 @@ int coil_as_completed_next(coil_as_completed *it, coil_coro *coro)
     if (!n)
         return coil_raise(-ENOMEM, NULL);
     n->it = it;
-    it->refs++; /* I1 */
+    coil__refs_take(&it->refs); /* I1 */
     it->given++;
     *coro = coil_coro_make(next_body, n, next_drop, 0, "coil_as_completed_next");
     return 0;
@@ -245,7 +305,10 @@ int coil_as_completed_new(const coil_awaitable *aws, size_t n, int64_t timeout_n
         coil__awaitables_drop(aws, n);
         return coil_raise(-ENOMEM, NULL);
     }
-    it->refs = 1;
+    coil__refs_init(&it->refs, 1);
+    coil__latch_init(&it->latch);
+    coil__timer_init(&it->timer, &timer_ops);
+    coil__follower_init(&it->follower, cut);
     it->timeout_ns = timeout_ns;
     add_entries(it, aws, n, &seen);
     coil__distinct_fini(&seen);

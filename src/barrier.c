@@ -1,8 +1,7 @@
 /*
  * barrier.c - a barrier: tasks wait until a number of them have come, and go on together
  *
- * Called on the loop's thread. Everything but the queries happens under the condition's lock. Source:
- * asyncio.locks.Barrier.
+ * Called on the loop's thread, and in a runtime on any worker's. Source: asyncio.locks.Barrier.
  *
  *   From       Event                                To
  *   FILLING    the last party arrives               DRAINING
@@ -13,19 +12,49 @@
  *   any        abort                                BROKEN
  *   any        reset while nobody is inside         FILLING
  *   BROKEN     reset while tasks are inside         RESETTING
+ *
+ * I1 count and state change only while their task holds the condition's lock, and so do decisions that rest on them: a
+ *    generation is whole whatever worker its parties run on. The queries look at them without the lock.
+ * I2 who waits inside is counted until it holds the lock again; so cancelled or not it leaves once, and the last one
+ *    to leave opens the barrier
  */
 #include "sync.h"
 
 #include "base/alloc.h"
+#include "base/atomic.h"
 
 enum barrier_state { FILLING, DRAINING, RESETTING, BROKEN };
 
 struct coil_barrier {
     coil_condition condition;
     size_t parties;
-    size_t count; /* of tasks inside */
-    enum barrier_state state;
+    _Atomic size_t count; /* of tasks inside; I1 */
+    _Atomic(enum barrier_state) state; /* I1 */
 };
+
+/* [BARRIER-1] relaxed: the lock orders all but the queries, whose answer may be old when it arrives anyway. */
+static enum barrier_state state_of(const coil_barrier *b)
+{
+    return load_relaxed(&b->state);
+}
+
+static void set_state(coil_barrier *b, enum barrier_state state)
+{
+    store_relaxed(&b->state, state); /* [BARRIER-1] */
+}
+
+static size_t count_of(const coil_barrier *b)
+{
+    return load_relaxed(&b->count); /* [BARRIER-1] */
+}
+
+/* Returns what it was before. */
+static size_t add_to_count(coil_barrier *b, int n)
+{
+    size_t before = count_of(b);
+    store_relaxed(&b->count, before + (size_t)n); /* [BARRIER-1] */
+    return before;
+}
 
 int coil_barrier_new(long parties, coil_barrier **barrier)
 {
@@ -36,8 +65,8 @@ int coil_barrier_new(long parties, coil_barrier **barrier)
         return coil_raise(-ENOMEM, NULL);
     coil__condition_init(&b->condition, NULL);
     b->parties = (size_t)parties;
-    b->count = 0;
-    b->state = FILLING;
+    store_relaxed(&b->count, 0); /* [BARRIER-1] */
+    set_state(b, FILLING);
     *barrier = b;
     return 0;
 }
@@ -54,47 +83,47 @@ void coil_barrier_free(coil_barrier *barrier)
 static int may_enter(void *arg)
 {
     const coil_barrier *b = arg;
-    return b->state != DRAINING && b->state != RESETTING;
+    enum barrier_state state = state_of(b);
+    return state != DRAINING && state != RESETTING;
 }
 
 static int may_leave(void *arg)
 {
     const coil_barrier *b = arg;
-    return b->state != FILLING;
+    return state_of(b) != FILLING;
 }
 
 /* What a task does between its arrival and its departure: lets all go if it is the last, else waits for that. */
 static int meet(coil_barrier *b, bool last)
 {
     if (last) {
-        b->state = DRAINING;
+        set_state(b, DRAINING);
         return coil_condition_notify_all(&b->condition);
     }
     COIL_TRY(coil_condition_wait_for(&b->condition, may_leave, b));
-    if (b->state == BROKEN || b->state == RESETTING)
+    if (state_of(b) == BROKEN || state_of(b) == RESETTING)
         return coil_raise(COIL_EBROKENBARRIER, "Abort or reset of barrier");
     return 0;
 }
 
 static int depart(coil_barrier *b)
 {
-    b->count--;
-    if (b->count > 0)
+    if (add_to_count(b, -1) > 1)
         return 0;
-    if (b->state == RESETTING || b->state == DRAINING)
-        b->state = FILLING;
+    if (state_of(b) == RESETTING || state_of(b) == DRAINING)
+        set_state(b, FILLING);
     return coil_condition_notify_all(&b->condition);
 }
 
 static int wait_locked(coil_barrier *b, size_t *index)
 {
     COIL_TRY(coil_condition_wait_for(&b->condition, may_enter, b));
-    if (b->state == BROKEN)
+    if (state_of(b) == BROKEN)
         return coil_raise(COIL_EBROKENBARRIER, "Barrier aborted");
-    size_t i = b->count++;
+    size_t i = add_to_count(b, 1);
     int rc = meet(b, i + 1 == b->parties);
     if (rc == COIL_EGENERATOREXIT) {
-        b->count--; /* the loop is being freed: the lock is not ours, and there is nobody to tell */
+        add_to_count(b, -1); /* the loop is being freed: the lock is not ours, and there is nobody to tell */
         return rc;
     }
     COIL_TRY(depart(b));
@@ -123,7 +152,7 @@ int coil_barrier_reset(coil_barrier *barrier)
 {
     coil_assert(barrier);
     COIL_TRY(coil_condition_acquire(&barrier->condition));
-    barrier->state = barrier->count > 0 ? RESETTING : FILLING;
+    set_state(barrier, count_of(barrier) > 0 ? RESETTING : FILLING);
     return unlock(barrier, coil_condition_notify_all(&barrier->condition));
 }
 
@@ -131,7 +160,7 @@ int coil_barrier_abort(coil_barrier *barrier)
 {
     coil_assert(barrier);
     COIL_TRY(coil_condition_acquire(&barrier->condition));
-    barrier->state = BROKEN;
+    set_state(barrier, BROKEN);
     return unlock(barrier, coil_condition_notify_all(&barrier->condition));
 }
 
@@ -144,13 +173,13 @@ size_t coil_barrier_parties(const coil_barrier *barrier)
 size_t coil_barrier_n_waiting(const coil_barrier *barrier)
 {
     coil_assert(barrier);
-    return barrier->state == FILLING ? barrier->count : 0;
+    return state_of(barrier) == FILLING ? count_of(barrier) : 0;
 }
 
 bool coil_barrier_broken(const coil_barrier *barrier)
 {
     coil_assert(barrier);
-    return barrier->state == BROKEN;
+    return state_of(barrier) == BROKEN;
 }
 
 static int wait_body(void *barrier, void **result)

@@ -1,19 +1,28 @@
 /*
  * condition.c - a condition variable: wait until somebody says that something has changed
  *
- * Called on the loop's thread. Source: asyncio.locks.Condition.
+ * Called on the loop's thread, and in a runtime on any worker's. Source: asyncio.locks.Condition.
+ *
+ *   Call     holding the lock                                 holding the latch
+ *   wait     at the beginning                                 enlists
+ *            releases it, then awaits: nothing
+ *            nothing                                          takes itself out
+ *            acquires it, whatever happens
+ *   notify   throughout                                       chooses pending waiters, which it resolves afterwards
  *
  * I1 coil_condition_wait() returns with the lock held, unless its loop is being freed or is the wrong one
+ * I2 who waits is enlisted before the lock is free: whoever acquires it then, on another worker, and notifies, finds it
+ * I3 notify counts those that it has resolved itself: one that is cancelled first does not count, and another is
+ *    chosen. One that is cancelled afterwards has used up its notification, as in asyncio
  */
 #include "sync.h"
 
 #include "base/alloc.h"
-#include "current.h"
-#include "task.h"
 
 void coil__condition_init(coil_condition *condition, coil_lock *lock)
 {
     coil__waiters_init(&condition->waiters);
+    coil__latch_init(&condition->latch);
     coil__lock_init(&condition->own);
     condition->lock = lock ? lock : &condition->own;
 }
@@ -52,7 +61,7 @@ int coil_condition_release(coil_condition *condition)
 bool coil_condition_locked(const coil_condition *condition)
 {
     coil_assert(condition);
-    return condition->lock->locked;
+    return coil_lock_locked(condition->lock);
 }
 
 /*
@@ -75,15 +84,45 @@ static int reacquire(coil_lock *lock)
     }
 }
 
+static int enlist(coil_condition *condition, coil__waiter *waiter)
+{
+    COIL__GUARD(&condition->latch);
+    return coil__waiter_enlist(&condition->waiters, waiter);
+}
+
+static void leave(coil_condition *condition, coil__waiter *waiter)
+{
+    COIL__GUARD(&condition->latch);
+    coil__waiter_leave(waiter);
+}
+
+/* Releases the lock and waits for a notification. */
+static int release_and_wait(coil_condition *condition, bool *released)
+{
+    coil__waiter waiter;
+    int refused = enlist(condition, &waiter); /* I2 */
+    int rc = coil_lock_release(condition->lock);
+    *released = rc == 0;
+    if (refused < 0)
+        return rc < 0 ? rc : coil__waiter_refused(refused);
+    if (rc == 0)
+        rc = coil__waiter_await(&waiter);
+    leave(condition, &waiter);
+    return rc;
+}
+
 int coil_condition_wait(coil_condition *condition)
 {
     coil_assert(condition);
     COIL_TRY(coil__task_needed());
-    if (!condition->lock->locked)
+    if (!coil_lock_locked(condition->lock))
         return coil_raise(COIL_ERUNTIME, "cannot wait on un-acquired lock");
-    COIL_TRY(coil_lock_release(condition->lock));
-    coil_error *error = coil_catch(coil__waiters_wait(&condition->waiters, NULL));
-    int rc = reacquire(condition->lock);
+    bool released;
+    int rc = release_and_wait(condition, &released);
+    if (!released)
+        return rc;
+    coil_error *error = coil_catch(rc);
+    rc = reacquire(condition->lock);
     if (rc == 0)
         return coil_raise_error(error);
     coil_error_release(error);
@@ -94,7 +133,7 @@ int coil_condition_wait_for(coil_condition *condition, int (*predicate)(void *),
 {
     coil_assert(condition);
     coil_assert(predicate);
-    COIL_TRY(coil__task_needed());
+    COIL_TRY(coil__task_may_go_on());
     int answer;
     while ((answer = predicate(arg)) == 0)
         COIL_TRY(coil_condition_wait(condition));
@@ -104,18 +143,10 @@ int coil_condition_wait_for(coil_condition *condition, int (*predicate)(void *),
 int coil_condition_notify(coil_condition *condition, size_t n)
 {
     coil_assert(condition);
-    if (!condition->lock->locked)
+    if (!coil_lock_locked(condition->lock))
         return coil_raise(COIL_ERUNTIME, "cannot notify on un-acquired lock");
-    coil__list_foreach_safe(&condition->waiters.list, it, next) {
-        if (n == 0)
-            break;
-        coil__waiter *waiter = coil__waiter_of_node(it);
-        if (coil__waiter_pending(waiter)) {
-            n--;
-            COIL_TRY(coil__waiter_wake(waiter));
-        }
-    }
-    return 0;
+    coil__guard guard = coil__guard_enter(&condition->latch);
+    return coil__waiters_wake(&condition->waiters, &guard, n);
 }
 
 int coil_condition_notify_all(coil_condition *condition)

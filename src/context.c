@@ -1,12 +1,21 @@
 /*
  * context.c - context variables
  *
- * A context is a mutable box around an immutable, counted map; copying a context shares the map. Contexts are small, so
- * the map is an array. The empty context is NULL wherever coil keeps one, so that programs without variables pay nothing.
+ * A context is a mutable box around an immutable, counted map; copying a context shares the map. Contexts are
+ * small, so the map is an array. The empty context is NULL wherever coil keeps one, so that programs without
+ * variables pay nothing.
  *
- * I1 a map and a cell never change while more than one reference exists; counts are atomic, since a context may be given
- *    to another thread (call_soon_threadsafe)
+ * Called on any thread. A context may be shared by tasks and callbacks that run on several workers at the same
+ * time, if the program gives it to all of them: then each get sees what some set left, and a set or reset takes
+ * effect as a whole. A set builds the new map aside, from a reference to the old one, and swaps it in if that is
+ * still there; else again.
+ *
+ * I1 a map and a cell never change while more than one reference exists; counts are atomic, since a context may be
+ *    given to another thread (call_soon_threadsafe)
  * I2 entered: some coil_context_run() of it has not returned
+ * I3 the context's latch guards map, entered, and `used` of tokens of this context. References that go are released
+ *    after it, since the last one may run a value's drop function
+ * I4 the slot of the current context is touched by the code that runs there only
  *
  * Source: PEP 567, CPython's contextvars.
  */
@@ -14,6 +23,7 @@
 
 #include "base/alloc.h"
 #include "base/atomic.h"
+#include "base/latch.h"
 #include "current.h"
 #include "task.h"
 
@@ -34,8 +44,9 @@ typedef struct map {
 
 struct coil_context {
     _Atomic uint32_t refs;
-    bool entered; /* I2 */
-    map *map;     /* NULL: empty */
+    coil__latch latch; /* I3 */
+    bool entered;      /* I2 */
+    map *map;          /* NULL: empty */
 };
 
 struct coil_contextvar {
@@ -49,12 +60,12 @@ struct coil_context_token {
     coil_context *context; /* a reference */
     coil_contextvar *var;
     cell *old; /* a reference; NULL: it was not set */
-    bool used;
+    bool used; /* I3 */
 };
 
 /* --- counting --------------------------------------------------------------------------------------------------- */
 
-/* [CTX-1] relaxed increments: the caller has a reference. acq_rel decrements: all use is over before the last one frees. */
+/* [CTX-1] relaxed increments: the caller has a reference. acq_rel decrements: all use is over before the last frees. */
 static void cell_release(cell *c)
 {
     if (!c || fetch_sub_acq_rel(&c->refs, 1) != 1) /* [CTX-1] */
@@ -69,6 +80,13 @@ static cell *cell_retain(cell *c)
     if (c)
         fetch_add_relaxed(&c->refs, 1); /* [CTX-1] */
     return c;
+}
+
+static map *map_retain(map *m)
+{
+    if (m)
+        fetch_add_relaxed(&m->refs, 1); /* [CTX-1] */
+    return m;
 }
 
 static void map_release(map *m)
@@ -103,25 +121,36 @@ static coil_context **current_slot(void)
     return current->task ? &current->task->step.context : &current->context;
 }
 
+/* Its map as it is now, with a reference. */
+static map *map_of(coil_context *context)
+{
+    if (!context)
+        return NULL;
+    COIL__GUARD(&context->latch);
+    return map_retain(context->map);
+}
+
+/* Takes @m, also on failure. */
 static coil_context *new_context(map *m)
 {
     coil_context *context = coil__malloc(sizeof *context);
-    if (!context)
+    if (!context) {
+        map_release(m);
         return NULL;
+    }
     store_relaxed(&context->refs, 1); /* [CTX-1] not shared yet */
+    coil__latch_init(&context->latch);
     context->entered = false;
     context->map = m;
-    if (m)
-        fetch_add_relaxed(&m->refs, 1); /* [CTX-1] */
     return context;
 }
 
 coil_context *coil__context_copy_current(int *rc)
 {
-    coil_context *current = *current_slot();
-    if (!current || !current->map)
+    map *m = map_of(*current_slot());
+    if (!m)
         return NULL;
-    coil_context *copy = new_context(current->map);
+    coil_context *copy = new_context(m);
     if (!copy)
         *rc = coil_raise(-ENOMEM, NULL);
     return copy;
@@ -134,27 +163,40 @@ coil_context *coil__context_for(coil_context *given, int *rc)
 
 int coil_copy_context(coil_context **context)
 {
-    coil_context *current = *current_slot();
-    coil_context *copy = new_context(current ? current->map : NULL);
+    coil_context *copy = new_context(map_of(*current_slot()));
     if (!copy)
         return coil_raise(-ENOMEM, NULL);
     *context = copy;
     return 0;
 }
 
+/* False if it is entered already; of two that try at the same time one gets in. */
+static bool enter(coil_context *context)
+{
+    COIL__GUARD(&context->latch);
+    bool first = !context->entered;
+    context->entered = true; /* I2 */
+    return first;
+}
+
+static void leave(coil_context *context)
+{
+    COIL__GUARD(&context->latch);
+    context->entered = false;
+}
+
 int coil_context_run(coil_context *context, coil_callback *fn, void *arg)
 {
     coil_context **slot = current_slot(), *outer = *slot;
-    if (context->entered || context == outer)
+    if (context == outer || !enter(context))
         return coil_raise(COIL_ERUNTIME, "cannot enter context: already entered");
-    context->entered = true; /* I2 */
     *slot = coil_context_retain(context);
     int rc = fn(arg);
     slot = current_slot(); /* the task may have moved */
     coil_debug_assert(*slot == context);
-    coil_context_release(*slot);
     *slot = outer;
-    context->entered = false;
+    leave(context);
+    coil_context_release(context);
     return rc;
 }
 
@@ -186,21 +228,33 @@ void coil_contextvar_free(coil_contextvar *var)
     coil__free(var);
 }
 
-static cell *lookup(const coil_context *context, const coil_contextvar *var)
+static cell *lookup(const map *m, const coil_contextvar *var)
 {
-    const map *m = context ? context->map : NULL;
     for (uint32_t i = 0; m && i < m->count; i++)
         if (m->entries[i].var == var)
             return m->entries[i].cell;
     return NULL;
 }
 
+/* The value in @context; false: none. */
+static bool find(coil_context *context, const coil_contextvar *var, void **value)
+{
+    if (!context)
+        return false;
+    COIL__GUARD(&context->latch);
+    const cell *c = lookup(context->map, var);
+    if (c)
+        *value = c->value;
+    return c != NULL;
+}
+
 int coil_contextvar_get(coil_contextvar *var, void **value)
 {
-    const cell *c = lookup(*current_slot(), var);
-    if (!c && !var->has_default)
+    if (find(*current_slot(), var, value))
+        return 0;
+    if (!var->has_default)
         return coil_raise(COIL_ELOOKUP, "%s", var->name);
-    *value = c ? c->value : var->default_value;
+    *value = var->default_value;
     return 0;
 }
 
@@ -226,25 +280,57 @@ static map *changed(const map *m, coil_contextvar *var, cell *c)
     return copy;
 }
 
-/* Puts @c (shared; NULL: unset) into the current context, which is made if there is none yet. */
-static int assign(coil_contextvar *var, cell *c)
+/* Puts @to (taken) where @from is (borrowed, with a reference). False, nothing done: it is not there any more. */
+static bool swap(coil_context *context, map *from, map *to)
+{
+    {
+        COIL__GUARD(&context->latch);
+        if (context->map != from)
+            return false;
+        context->map = to;
+    }
+    map_release(from); /* the context's */
+    return true;
+}
+
+/* One try: the map that @context has gets @var set to @c. 1: done, 0: another was faster. @old: as for assign. */
+static int try_assign(coil_context *context, coil_contextvar *var, cell *c, cell **old)
+{
+    map *before = map_of(context), *after = changed(before, var, c);
+    if (!after) {
+        map_release(before);
+        return coil_raise(-ENOMEM, NULL);
+    }
+    bool done = swap(context, before, after);
+    if (!done)
+        map_release(after);
+    else if (old)
+        *old = cell_retain(lookup(before, var));
+    map_release(before);
+    return done;
+}
+
+/*
+ * Puts @c (shared; NULL: unset) into the current context, which is made if there is none yet. @old (may be NULL)
+ * gets what was there, with a reference.
+ */
+static int assign(coil_contextvar *var, cell *c, cell **old)
 {
     coil_context **slot = current_slot();
     if (!*slot && !(*slot = new_context(NULL)))
         return coil_raise(-ENOMEM, NULL);
     coil__current_own(coil__current());
-    map *m = changed((*slot)->map, var, c);
-    if (!m)
-        return coil_raise(-ENOMEM, NULL);
-    map_release((*slot)->map);
-    (*slot)->map = m;
-    return 0;
+    int rc;
+    do
+        rc = try_assign(*slot, var, c, old);
+    while (rc == 0);
+    return rc < 0 ? rc : 0;
 }
 
 int coil_contextvar_set(coil_contextvar *var, void *value, coil_context_token **token)
 {
     coil_context_token *t = NULL;
-    cell *c = coil__malloc(sizeof *c);
+    cell *c = coil__malloc(sizeof *c), *old = NULL;
     if (!c || (token && !(t = coil__malloc(sizeof *t)))) {
         coil__free(c);
         return coil_raise(-ENOMEM, NULL);
@@ -252,13 +338,11 @@ int coil_contextvar_set(coil_contextvar *var, void *value, coil_context_token **
     store_relaxed(&c->refs, 1); /* [CTX-1] not shared yet */
     c->value = value;
     c->drop = NULL; /* on failure the value stays the caller's */
-    cell *old = cell_retain(lookup(*current_slot(), var));
-    int rc = assign(var, c);
+    int rc = assign(var, c, t ? &old : NULL);
     if (rc == 0)
         c->drop = var->drop;
     cell_release(c);
     if (rc < 0 || !t) {
-        cell_release(old);
         coil__free(t);
         return rc;
     }
@@ -267,17 +351,36 @@ int coil_contextvar_set(coil_contextvar *var, void *value, coil_context_token **
     return 0;
 }
 
+/* The token's one use, of two at the same time the first's. */
+static bool begin_use(coil_context_token *token)
+{
+    COIL__GUARD(&token->context->latch);
+    bool first = !token->used;
+    token->used = true;
+    return first;
+}
+
+static void end_failed_use(coil_context_token *token)
+{
+    COIL__GUARD(&token->context->latch);
+    token->used = false;
+}
+
+/* What is wrong is told in CPython's order: used, another variable's, another context's. */
 int coil_contextvar_reset(coil_contextvar *var, coil_context_token *token)
 {
-    if (token->used)
+    int rc;
+    if (!begin_use(token))
         return coil_raise(COIL_ERUNTIME, "token has already been used once");
     if (token->var != var)
-        return coil_raise(-EINVAL, "token was created by a different variable");
-    if (token->context != *current_slot())
-        return coil_raise(-EINVAL, "token was created in a different context");
-    COIL_TRY(assign(var, token->old));
-    token->used = true;
-    return 0;
+        rc = coil_raise(-EINVAL, "token was created by a different variable");
+    else if (token->context != *current_slot())
+        rc = coil_raise(-EINVAL, "token was created in a different context");
+    else
+        rc = assign(var, token->old, NULL);
+    if (rc < 0)
+        end_failed_use(token);
+    return rc;
 }
 
 void coil_context_token_free(coil_context_token *token)

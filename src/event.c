@@ -1,7 +1,18 @@
 /*
  * event.c - a flag that tasks wait for
  *
- * Called on the loop's thread. Source: asyncio.locks.Event.
+ * Called on the loop's thread, and in a runtime on any worker's. Source: asyncio.locks.Event.
+ *
+ *   Call    finds, under the latch    does
+ *   wait    set                       nothing
+ *           clear                     enlists
+ *   set     clear                     sets it, chooses all who wait; then resolves them, without the latch
+ *   clear                             clears it
+ *
+ * I1 who waits enlisted while it was clear, so that the next set chooses it: nobody is missed, also if it is cleared
+ *    at once
+ * I2 who comes after a set is not woken by it, being chosen by the next one only
+ * I3 a cancelled waiter owes nobody anything
  */
 #include "sync.h"
 
@@ -10,6 +21,7 @@
 void coil__event_init(coil_event *event)
 {
     coil__waiters_init(&event->waiters);
+    coil__latch_init(&event->latch);
     event->set = false;
 }
 
@@ -34,36 +46,40 @@ void coil_event_free(coil_event *event)
 int coil_event_wait(coil_event *event)
 {
     coil_assert(event);
-    COIL_TRY(coil__task_needed());
-    return event->set ? 0 : coil__waiters_wait(&event->waiters, NULL);
+    COIL_TRY(coil__task_may_go_on());
+    coil__guard guard = coil__guard_enter(&event->latch);
+    int rc = event->set ? 0 : coil__waiters_wait(&event->waiters, &guard);
+    coil__guard_leave(&guard);
+    return rc;
 }
 
 void coil_event_set(coil_event *event)
 {
     coil_assert(event);
-    if (event->set)
+    coil__guard guard = coil__guard_enter(&event->latch);
+    if (event->set) {
+        coil__guard_leave(&guard);
         return;
-    event->set = true;
-    coil__list_foreach_safe(&event->waiters.list, it, next) {
-        coil__waiter *waiter = coil__waiter_of_node(it);
-        if (coil__waiter_pending(waiter)) {
-            /* A closed loop runs nobody, which whoever closed it knows: there is nothing to raise here. */
-            int rc = coil__waiter_wake(waiter);
-            coil_error_release(coil_catch(rc));
-        }
     }
+    event->set = true;
+    /* A closed loop runs nobody, which whoever closed it knows: there is nothing to raise here. */
+    int rc = coil__waiters_wake(&event->waiters, &guard, SIZE_MAX);
+    coil_error_release(coil_catch(rc));
 }
 
 void coil_event_clear(coil_event *event)
 {
     coil_assert(event);
+    COIL__GUARD(&event->latch);
     event->set = false;
 }
 
 bool coil_event_is_set(const coil_event *event)
 {
     coil_assert(event);
-    return event->set;
+    coil_event *e = (coil_event *)(uintptr_t)event; /* const for the caller; the latch is taken */
+    COIL__GUARD(&e->latch);
+    return e->set;
 }
 
 static int wait_body(void *event, void **result)

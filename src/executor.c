@@ -1,14 +1,16 @@
 /*
  * executor.c - blocking work on other threads: executors, jobs, run_in_executor, to_thread
  *
- * The marks in coil/executor.h say which thread calls what. The executor decides where and when a job runs; everything
- * about its future happens here, on the loop's thread.
+ * The marks in coil/executor.h say which thread calls what. The executor decides where and when a job runs;
+ * everything about its future happens here, on the loop's thread; in a runtime on any worker.
  *
- * I1, I2, I3: see executor.h
- * I4 port->mutex is held while a handle is posted, so that a loop that has been cut from its port is not touched again
+ * I1 to I4: see executor.h
+ * I5 loop->executor, executor_shutdown and port are the facade's, under its shared_latch; the port, once made,
+ *    stays until the loop is closed. Who submits to the default executor has a reference to it: another worker may
+ *    set a new one
  *
- * Source: asyncio.base_events.run_in_executor, asyncio.futures._chain_future, asyncio.threads and concurrent.futures of
- * CPython 3.11.
+ * Source: asyncio.base_events.run_in_executor, asyncio.futures._chain_future, asyncio.threads and
+ * concurrent.futures of CPython 3.11.
  */
 #include "executor.h"
 
@@ -56,10 +58,15 @@ void coil_executor_release(coil_executor *executor)
     executor->ops->free(executor);
 }
 
-void coil_executor_shutdown(coil_executor *executor, bool wait)
+void coil__executor_refuse(coil_executor *executor)
 {
     /* [EXEC-2] relaxed: a submission that is being made at the same time may come before this or after. */
     store_relaxed(&state_of(executor)->shut, true);
+}
+
+void coil_executor_shutdown(coil_executor *executor, bool wait)
+{
+    coil__executor_refuse(executor);
     executor->ops->shutdown(executor, wait);
 }
 
@@ -86,11 +93,8 @@ static coil__port *port_retain(coil__port *port)
     return port;
 }
 
-/* The loop's port, made at the first use. */
-static coil__port *port_of(coil_loop *loop)
+static coil__port *port_new(coil_loop *loop)
 {
-    if (loop->port)
-        return loop->port;
     coil__port *port = coil__malloc(sizeof *port);
     if (!port) {
         coil_raise(-ENOMEM, NULL);
@@ -98,20 +102,61 @@ static coil__port *port_of(coil_loop *loop)
     }
     pthread_mutex_init(&port->mutex, NULL);
     port->loop = loop;
+    port->spread = loop->parallel;
+    coil__latch_init(&port->latch);
     coil__list_init(&port->jobs);
     store_relaxed(&port->refs, 1); /* [PORT-1] not shared yet */
-    return loop->port = port;
+    return port;
 }
 
-/* Any thread. False if the loop is closed; the handle stays the caller's then. */
-static bool port_post(coil__port *port, coil__handle *h)
+/* The port, which becomes @made (may be NULL) if there is none. */
+static coil__port *install_port(coil_loop *loop, coil__port *made)
+{
+    COIL__GUARD(&loop->shared_latch);
+    if (!loop->port)
+        loop->port = made;
+    return loop->port;
+}
+
+/* The loop's port, made at the first use. NULL without memory. */
+static coil__port *port_of(coil_loop *loop)
+{
+    coil__port *port = install_port(loop, NULL);
+    if (coil_likely(port != NULL))
+        return port;
+    coil__port *made = port_new(loop);
+    port = install_port(loop, made);
+    if (made && port != made)
+        port_release(made); /* another worker was first */
+    return port;
+}
+
+/* Any thread. To the worker @home. False if the loop is closed; the handle stays the caller's then. */
+static bool port_post(coil__port *port, unsigned home, coil__handle *h)
 {
     pthread_mutex_lock(&port->mutex);
-    bool open = port->loop != NULL;
-    if (open)
-        coil__loop_post(port->loop, h); /* I4 */
+    coil_loop *loop = port->loop;
+    if (loop)
+        coil__loop_post(port->spread ? loop->members[home] : loop, h); /* I4 */
     pthread_mutex_unlock(&port->mutex);
-    return open;
+    return loop != NULL;
+}
+
+void coil__executor_gather(coil_loop *facade)
+{
+    coil__port *port = facade->port;
+    if (!port)
+        return;
+    pthread_mutex_lock(&port->mutex);
+    port->spread = false;
+    pthread_mutex_unlock(&port->mutex);
+}
+
+/* Off the list of jobs that are to come back; the caller releases the future. */
+static void leave_jobs(coil_job *job)
+{
+    COIL__GUARD(&job->port->latch);
+    coil__node_unlink(&job->outstanding);
 }
 
 /* The futures of jobs that will not come back stay pending, as asyncio's do. */
@@ -167,11 +212,10 @@ static void job_future_free(coil_future *f)
 
 static bool job_future_cancel(coil_future *f, coil_error *message)
 {
-    f->log_traceback = false;
-    if (f->state != COIL__PENDING)
+    coil__future_looked_at(f);
+    if (!coil__future_pending(f))
         return false;
-    coil__future_set_cancelled(f, coil_error_retain(message), NULL);
-    return true;
+    return coil__future_set_cancelled(f, coil_error_retain(message), NULL) != COIL_EINVALIDSTATE;
 }
 
 static const coil__future_class job_class = {.name = "Future", .cancel = job_future_cancel, .free = job_future_free};
@@ -185,32 +229,36 @@ static void drop_outcome(coil_job *job)
     job->error = NULL;
 }
 
-/* Gives what the job came to to its future. (No callback can fail to be scheduled: the loop is running.) */
+/*
+ * Gives what the job came to to its future, unless that was cancelled, by whichever worker. (No callback can fail
+ * to be scheduled: the loop is running.)
+ */
 static void copy_outcome(coil_job *job)
 {
+    int rc;
     if (job->error)
-        (void)coil__future_fail(&job->future, job->error);
+        rc = coil__future_fail(&job->future, job->error);
     else
-        (void)coil__future_finish(&job->future, job->value, job->drop);
+        rc = coil__future_finish(&job->future, job->value, job->drop);
     job->error = NULL;
-    job->drop = NULL;
+    if (rc != COIL_EINVALIDSTATE)
+        job->drop = NULL; /* the future's now */
 }
 
 static void copy_run(coil__handle *h)
 {
     coil_job *job = coil_container_of(h, coil_job, copy);
-    coil__node_unlink(&job->outstanding);
-    if (job->future.state == COIL__PENDING)
+    leave_jobs(job);
+    if (coil__future_pending(&job->future))
         copy_outcome(job);
-    else
-        drop_outcome(job);
+    drop_outcome(job);
     coil_release(&job->future); /* I3 */
 }
 
 static void copy_discard(coil__handle *h)
 {
     coil_job *job = coil_container_of(h, coil_job, copy);
-    coil__node_unlink(&job->outstanding);
+    leave_jobs(job);
     drop_outcome(job);
     coil_release(&job->future); /* I3 */
 }
@@ -229,7 +277,7 @@ static bool leave_pending(coil_job *job, int state)
 static void check_cancel_run(coil__handle *h)
 {
     coil_job *job = coil_container_of(h, coil_job, check_cancel);
-    if (job->future.state == COIL__CANCELLED && leave_pending(job, COIL__JOB_CANCELLED))
+    if (coil__future_state(&job->future) == COIL__CANCELLED && leave_pending(job, COIL__JOB_CANCELLED))
         coil__loop_ready(job->future.loop, &job->copy); /* a step that finds nothing to copy, as in asyncio */
     coil_release(&job->future); /* counted */
 }
@@ -237,29 +285,32 @@ static void check_cancel_run(coil__handle *h)
 static void check_cancel_discard(coil__handle *h)
 {
     coil_job *job = coil_container_of(h, coil_job, check_cancel);
-    if (job->future.state != COIL__PENDING)
+    if (!coil__future_pending(&job->future))
         coil_release(&job->future); /* counted */
 }
 
 static const coil__handle_ops check_cancel_ops = {check_cancel_run, check_cancel_discard, "run_in_executor"};
 
-static void job_init(coil_job *job, coil_loop *loop, coil_context *context, coil_job_fn *fn, void *arg)
+static void job_init(coil_job *job, coil_loop *loop, coil__port *port, coil_context *context, coil_job_fn *fn,
+                     void *arg)
 {
-    *job = (coil_job){.fn = fn, .arg = arg, .context = context, .port = port_retain(loop->port)};
+    *job = (coil_job){.fn = fn, .arg = arg, .context = context, .port = port_retain(port)};
     coil__future_init(&job->future, &job_class, loop);
     coil__handle_init(&job->check_cancel, &check_cancel_ops);
     coil__handle_init(&job->copy, &copy_ops);
+    job->home = coil__here(loop)->index;
     store_relaxed(&job->refs, 2);                  /* [JOB-1] not shared yet; I1 */
     store_relaxed(&job->state, COIL__JOB_PENDING); /* [JOB-2] likewise */
     (void)coil__future_add_counted_handle(&job->future, &job->check_cancel); /* cannot fail while it is pending */
-    coil__list_append(&loop->port->jobs, &job->outstanding);
-    coil_retain(&job->future); /* I3 */
+    coil_retain(&job->future);                     /* I3 */
+    COIL__GUARD(&port->latch);
+    coil__list_append(&port->jobs, &job->outstanding);
 }
 
 /* The executor did not take it. */
 static void job_undo(coil_job *job)
 {
-    coil__node_unlink(&job->outstanding);
+    leave_jobs(job);
     coil_release(&job->future); /* I3 */
     coil_release(&job->future); /* the caller's */
     job_release(job);           /* the executor's */
@@ -304,7 +355,7 @@ void coil_job_run(coil_job *job)
 {
     if (coil_job_start(job)) {
         call(job);
-        if (!port_post(job->port, &job->copy))
+        if (!port_post(job->port, job->home, &job->copy))
             drop_outcome(job);
     }
     job_release(job); /* I1 */
@@ -319,44 +370,71 @@ void coil_job_set_result_drop(void (*drop)(void *))
 
 /* --- using them -------------------------------------------------------------------------------------------------- */
 
+/* The default executor as it is, with a reference; NULL: not made yet. @made, which may be NULL, becomes it then. */
+static coil_executor *install_executor(coil_loop *loop, coil_executor *made, bool *shutdown)
+{
+    COIL__GUARD(&loop->shared_latch);
+    *shutdown = loop->executor_shutdown;
+    if (*shutdown)
+        return NULL;
+    if (!loop->executor && made)
+        loop->executor = coil_executor_retain(made);
+    return loop->executor ? coil_executor_retain(loop->executor) : NULL;
+}
+
+/* Gives a reference. Made once, whoever asks at the same time. */
 static int default_executor(coil_loop *loop, coil_executor **executor)
 {
-    if (loop->executor_shutdown)
+    bool shutdown;
+    coil_executor *made = NULL, *e = install_executor(loop, NULL, &shutdown);
+    if (!e && !shutdown) {
+        COIL_TRY(coil_thread_pool_new(0, &made));
+        e = install_executor(loop, made, &shutdown);
+        coil_executor_release(made);
+    }
+    if (shutdown)
         return coil_raise(COIL_ERUNTIME, "Executor shutdown has been called");
-    if (!loop->executor)
-        COIL_TRY(coil_thread_pool_new(0, &loop->executor));
-    *executor = loop->executor;
+    *executor = e;
     return 0;
 }
 
-static int check_submit(coil_loop *loop, coil_executor **executor)
+/* A new job, with the executor that it is for (@executor or the default one; gives a reference). */
+static int prepare(coil_loop *loop, coil_executor **executor, coil__port **port, coil_job **job)
 {
     if (coil__loop_closed(loop))
         return coil_raise(COIL_ELOOPCLOSED, "Event loop is closed");
     if (!*executor)
         COIL_TRY(default_executor(loop, executor));
-    return port_of(loop) ? 0 : -ENOMEM;
+    else
+        coil_executor_retain(*executor);
+    *port = port_of(loop);
+    *job = *port ? coil__object_alloc(sizeof **job) : NULL;
+    if (*job)
+        return 0;
+    coil_executor_release(*executor);
+    return coil_raise(-ENOMEM, NULL);
 }
 
 /* Takes @context, also on failure. */
 static int start(coil_loop *loop, coil_executor *executor, coil_context *context, coil_job_fn *fn, void *arg,
                  coil_future **future)
 {
-    int rc = check_submit(loop, &executor);
-    coil_job *job = rc == 0 ? coil__object_alloc(sizeof *job) : NULL;
-    if (rc == 0 && !job)
-        rc = coil_raise(-ENOMEM, NULL);
+    coil__port *port = NULL;
+    coil_job *job = NULL;
+    int rc = prepare(loop, &executor, &port, &job);
     if (rc < 0) {
         coil_context_release(context);
         return rc;
     }
-    job_init(job, loop, context, fn, arg);
+    job_init(job, loop, port, context, fn, arg);
     rc = submit(executor, job);
+    coil_error *e = coil_catch(rc);
+    coil_executor_release(executor);
     if (rc < 0)
         job_undo(job);
     else
         *future = &job->future;
-    return rc;
+    return coil_raise_error(e);
 }
 
 int coil_loop_run_in_executor(coil_loop *loop, coil_executor *executor, coil_job_fn *fn, void *arg,
@@ -372,8 +450,16 @@ int coil_to_thread(coil_job_fn *fn, void *arg, void **result)
     COIL_TRY(coil__task_may_wait());
     coil_context *context = coil__context_copy_current(&rc);
     COIL_TRY(rc);
-    COIL_TRY(start(coil__current()->loop, NULL, context, fn, arg, &future));
+    COIL_TRY(start(coil__running_loop(), NULL, context, fn, arg, &future));
     return coil_join(future, result);
+}
+
+static coil_executor *replace_executor(coil_loop *loop, coil_executor *executor)
+{
+    COIL__GUARD(&loop->shared_latch);
+    coil_executor *before = loop->executor;
+    loop->executor = executor;
+    return before;
 }
 
 void coil_loop_set_default_executor(coil_loop *loop, coil_executor *executor)
@@ -381,9 +467,7 @@ void coil_loop_set_default_executor(coil_loop *loop, coil_executor *executor)
     coil_assert(executor);
     if (coil__loop_closed(loop))
         return; /* nothing will run in it, and nobody would release it */
-    coil_executor *before = loop->executor;
-    loop->executor = coil_executor_retain(executor);
-    coil_executor_release(before);
+    coil_executor_release(replace_executor(loop, coil_executor_retain(executor)));
 }
 
 /* --- shutting the default executor down -------------------------------------------------------------------------- */
@@ -423,6 +507,7 @@ typedef struct waiter {
     pthread_t thread;
     coil_executor *executor; /* a reference */
     coil__port *port;        /* a reference */
+    unsigned home;           /* index of the worker that shuts it down */
     ended *ended;            /* the loop's once it is posted */
     bool posted;             /* read after the join */
 } waiter;
@@ -431,7 +516,7 @@ static void *wait_for_executor(void *arg)
 {
     waiter *w = arg;
     coil_executor_shutdown(w->executor, true);
-    w->posted = port_post(w->port, &w->ended->handle);
+    w->posted = port_post(w->port, w->home, &w->ended->handle);
     return NULL;
 }
 
@@ -466,20 +551,30 @@ static int run_waiter(waiter *w)
     return rc;
 }
 
+/* From now on the default executor takes no more jobs. With a reference; NULL: it was never used. */
+static coil_executor *begin_shutdown(coil_loop *loop)
+{
+    COIL__GUARD(&loop->shared_latch);
+    loop->executor_shutdown = true;
+    return loop->executor ? coil_executor_retain(loop->executor) : NULL;
+}
+
 int coil_loop_shutdown_default_executor(coil_loop *loop)
 {
+    int rc = -ENOMEM;
     COIL_TRY(coil__task_needed());
-    loop->executor_shutdown = true;
-    if (!loop->executor)
+    waiter w = {.executor = begin_shutdown(loop), .home = coil__here(loop)->index};
+    if (!w.executor)
         return 0;
-    waiter w = {.ended = port_of(loop) ? ended_new(loop) : NULL};
-    if (!w.ended)
-        return -ENOMEM;
-    w.port = port_retain(loop->port);
-    w.executor = coil_executor_retain(loop->executor);
-    coil_executor_shutdown(w.executor, false); /* from this step on, not from when the thread has got so far */
-    int rc = run_waiter(&w);
+    coil__port *port = port_of(loop);
+    w.ended = port ? ended_new(loop) : NULL;
+    if (w.ended) {
+        w.port = port_retain(port);
+        coil_executor_shutdown(w.executor, false); /* from this step on, not from when the thread has got so far */
+        rc = run_waiter(&w);
+        port_release(port);
+    }
+    coil_error *e = coil_catch(rc);
     coil_executor_release(w.executor);
-    port_release(w.port);
-    return rc;
+    return coil_raise_error(e);
 }

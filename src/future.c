@@ -1,8 +1,8 @@
 /*
  * future.c - futures
  *
- * Callbacks are handles in the future's list; completion appends the whole list to the ready queue. Everything here
- * runs on the loop's thread. Source: asyncio.futures of CPython 3.11 (the C accelerator's order where they differ).
+ * Callbacks are handles in the future's list; completion appends the whole list to the ready queue. Called on the loop's
+ * thread, and in a runtime on any. Source: asyncio.futures of CPython 3.11 (the C accelerator's order where they differ).
  *
  * I1, I2: see future.h
  */
@@ -18,19 +18,26 @@
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
 
-void coil__future_init(coil_future *f, const coil__future_class *class, coil_loop *loop)
+void coil__future_init_uncounted(coil_future *f, const coil__future_class *class, coil_loop *loop)
 {
     f->class = class;
     coil__list_init(&f->callbacks);
-    f->loop = loop;
-    f->refs = 1;
+    f->loop = loop->facade;
+    store_relaxed(&f->refs, 1); /* [REF-1] not shared yet */
     f->counted = 0;
-    f->state = COIL__PENDING;
-    f->log_traceback = false;
+    store_relaxed(&f->state, COIL__PENDING); /* [FUT-1] not shared yet */
+    store_relaxed(&f->log_traceback, false);
+    f->asked = f->round = 0;
+    coil__latch_init(&f->latch);
     f->value = NULL;
     f->drop = NULL;
     f->error = NULL;
     f->cancel_message = NULL;
+}
+
+void coil__future_init(coil_future *f, const coil__future_class *class, coil_loop *loop)
+{
+    coil__future_init_uncounted(f, class, loop);
     coil__loop_hold(loop);
 }
 
@@ -45,7 +52,7 @@ static void discard_all(coil__list *callbacks)
 void coil__future_fini(coil_future *f)
 {
     discard_all(&f->callbacks);
-    if (f->drop && f->state == COIL__FINISHED)
+    if (f->drop && coil__future_state(f) == COIL__FINISHED)
         f->drop(f->value);
     coil__error_drop(f->error);
     coil__error_drop(f->cancel_message);
@@ -60,11 +67,10 @@ static void plain_free(coil_future *f)
 
 static bool plain_cancel(coil_future *f, coil_error *message)
 {
-    f->log_traceback = false;
-    if (f->state != COIL__PENDING)
+    coil__future_looked_at(f);
+    if (!coil__future_pending(f))
         return false;
-    coil__future_set_cancelled(f, coil_error_retain(message), NULL);
-    return true;
+    return coil__future_set_cancelled(f, coil_error_retain(message), NULL) != COIL_EINVALIDSTATE;
 }
 
 static const coil__future_class plain_class = {.name = "Future", .cancel = plain_cancel, .free = plain_free};
@@ -94,18 +100,43 @@ int coil_create_future(coil_future **future)
     return loop ? coil_loop_create_future(loop, future) : COIL_ENOLOOP;
 }
 
+/*
+ * [REF-1] In a runtime references come and go on any thread: relaxed for more, since the caller has one; acq_rel for less,
+ * so that all use is over before the last one frees. On a loop of its own plain loads and stores do.
+ */
+static void add_references(coil_future *f, uint32_t n)
+{
+    if (coil_likely(!f->loop->place))
+        store_relaxed(&f->refs, load_relaxed(&f->refs) + n);
+    else
+        fetch_add_relaxed(&f->refs, n);
+}
+
+/* How many are left. */
+static uint32_t drop_reference(coil_future *f)
+{
+    if (coil_unlikely(f->loop->place != NULL)) {
+        if (load_acquire(&f->refs) == 1) /* [REF-1] acquire: as the subtraction; nobody else has one to make more of */
+            return 0;
+        return fetch_sub_acq_rel(&f->refs, 1) - 1;
+    }
+    uint32_t left = load_relaxed(&f->refs) - 1;
+    store_relaxed(&f->refs, left);
+    return left;
+}
+
 coil_future *coil_retain(coil_future *f)
 {
-    coil_debug_assert(f->refs > 0);
-    f->refs++;
+    coil_debug_assert(load_relaxed(&f->refs) > 0);
+    add_references(f, 1);
     return f;
 }
 
 /* The last reference is going: somebody should have looked at that error. */
 static void report_unretrieved(coil_future *f)
 {
-    f->log_traceback = false;
-    f->refs = 1; /* the handler may look at it, even keep it */
+    coil__future_looked_at(f);
+    store_relaxed(&f->refs, 1); /* [REF-1] nobody else has one; the handler may look at it, even keep it */
     bool task = coil_future_is_task(f);
     coil_exception_context context = {
         .message = task ? "Task exception was never retrieved" : "Future exception was never retrieved",
@@ -113,19 +144,18 @@ static void report_unretrieved(coil_future *f)
         .future = f,
     };
     coil_loop_call_exception_handler(f->loop, &context);
-    f->refs--;
 }
 
 void coil_release(coil_future *f)
 {
     if (!f)
         return;
-    coil_assert(f->refs > 0);
-    if (--f->refs > 0)
+    coil_assert(load_relaxed(&f->refs) > 0);
+    if (drop_reference(f) > 0)
         return;
-    if (coil_unlikely(f->log_traceback)) {
+    if (coil_unlikely(load_relaxed(&f->log_traceback))) { /* [FUT-2] */
         report_unretrieved(f);
-        if (f->refs > 0)
+        if (drop_reference(f) > 0)
             return;
     }
     f->class->free(f);
@@ -138,12 +168,10 @@ void coil_detach(coil_future *f)
 
 /* --- completion --------------------------------------------------------------------------------------------------- */
 
-static int schedule_callbacks(coil_future *f)
+static int schedule_in_loop(coil_future *f)
 {
     coil_loop *loop = f->loop;
-    if (coil__list_empty(&f->callbacks))
-        return 0;
-    f->refs += f->counted;
+    add_references(f, f->counted);
     f->counted = 0;
     if (coil_unlikely(coil__loop_closed(loop))) {
         coil_retain(f);
@@ -151,39 +179,93 @@ static int schedule_callbacks(coil_future *f)
         coil_release(f);
         return coil_raise(COIL_ELOOPCLOSED, "Event loop is closed");
     }
-    if (coil_unlikely(load_relaxed(&loop->inbox) != NULL)) /* [INBOX-2] as in coil__loop_ready */
+    if (coil_unlikely(coil__loop_posted(loop))) /* as in coil__loop_ready */
         coil__loop_take_inbox(loop);
     coil__list_splice(&loop->ready, &f->callbacks); /* I1 */
     return 0;
 }
 
-int coil__future_finish(coil_future *f, void *value, void (*drop)(void *))
+/* In a runtime: each where it belongs. What became ready may run elsewhere at once, and with it the future may go. */
+static int schedule_in_runtime(coil_future *f, const coil__guard *guard)
 {
-    coil_debug_assert(f->state == COIL__PENDING);
-    f->state = COIL__FINISHED;
+    coil_loop *loop = f->loop;
+    coil__list callbacks;
+    coil__list_init(&callbacks);
+    coil__list_splice(&callbacks, &f->callbacks); /* I1 */
+    if (f->counted > 0)
+        add_references(f, f->counted);
+    f->counted = 0;
+    coil__guard_leave(guard);
+    while (!coil__list_empty(&callbacks))
+        coil__loop_place(loop, coil__handle_of_node(coil__list_pop(&callbacks)));
+    return 0;
+}
+
+/* The end of a transition: gives the latch back. */
+static inline int schedule_callbacks(coil_future *f, const coil__guard *guard)
+{
+    bool none = coil__list_empty(&f->callbacks);
+    if (coil_unlikely(f->loop->parallel) && !none)
+        return schedule_in_runtime(f, guard);
+    coil__guard_leave(guard);
+    return none ? 0 : schedule_in_loop(f);
+}
+
+/* The beginning: takes the latch. False, without it, if the future is done or @unless holds. */
+static inline bool begin_transition(coil_future *f, const _Atomic bool *unless, coil__guard *guard)
+{
+    *guard = coil__guard_enter(&f->latch);
+    if (coil_likely(load_relaxed(&f->state) == COIL__PENDING) && coil_likely(!unless || !load_relaxed(unless)))
+        return true; /* [FUT-1] relaxed: under the latch */
+    coil__guard_leave(guard);
+    return false;
+}
+
+int coil__future_finish_unless(coil_future *f, const _Atomic bool *unless, void *value, void (*drop)(void *))
+{
+    coil__guard guard;
+    if (!begin_transition(f, unless, &guard))
+        return COIL_EINVALIDSTATE;
     f->value = value;
     f->drop = drop;
-    return schedule_callbacks(f);
+    store_release(&f->state, COIL__FINISHED); /* [FUT-1] */
+    return schedule_callbacks(f, &guard);
+}
+
+int coil__future_finish(coil_future *f, void *value, void (*drop)(void *))
+{
+    return coil__future_finish_unless(f, NULL, value, drop);
 }
 
 int coil__future_fail(coil_future *f, coil_error *error)
 {
-    coil_debug_assert(f->state == COIL__PENDING);
-    f->state = COIL__FINISHED;
+    coil__guard guard;
+    if (!begin_transition(f, NULL, &guard)) {
+        coil_error_release(error);
+        return COIL_EINVALIDSTATE;
+    }
     f->error = error;
     f->drop = NULL;
-    f->log_traceback = true;
-    return schedule_callbacks(f);
+    store_relaxed(&f->log_traceback, true);   /* [FUT-2] before the state, which publishes it */
+    store_release(&f->state, COIL__FINISHED); /* [FUT-1] */
+    return schedule_callbacks(f, &guard);
 }
 
 int coil__future_set_cancelled(coil_future *f, coil_error *message, coil_error *cancelled_error)
 {
-    coil_debug_assert(f->state == COIL__PENDING);
-    f->state = COIL__CANCELLED;
-    coil_error_release(f->cancel_message);
+    coil__guard guard;
+    if (!begin_transition(f, NULL, &guard)) {
+        coil_error_release(message);
+        coil_error_release(cancelled_error);
+        return COIL_EINVALIDSTATE;
+    }
+    coil_error *before = f->cancel_message;
     f->cancel_message = message;
-    f->error = cancelled_error; /* I2 */
-    return schedule_callbacks(f);
+    f->error = cancelled_error;                /* I2 */
+    store_release(&f->state, COIL__CANCELLED); /* [FUT-1] */
+    int rc = schedule_callbacks(f, &guard);
+    coil_error_release(before);
+    return rc;
 }
 
 /* Whether a result may be set by hand. */
@@ -191,15 +273,21 @@ static int check_settable(const coil_future *f, const char *operation)
 {
     if (f->class == &coil__task_class)
         return coil_raise(COIL_ERUNTIME, "Task does not support %s operation", operation);
-    if (f->state != COIL__PENDING)
+    if (!coil__future_pending(f))
         return coil_raise(COIL_EINVALIDSTATE, "invalid state");
     return 0;
+}
+
+/* The outcome of a transition by hand: another worker may have been first. */
+static int set_outcome(int rc)
+{
+    return coil_likely(rc != COIL_EINVALIDSTATE) ? rc : coil_raise(COIL_EINVALIDSTATE, "invalid state");
 }
 
 int coil_future_set_result_owned(coil_future *f, void *value, void (*drop)(void *))
 {
     COIL_TRY(check_settable(f, "set_result"));
-    return coil__future_finish(f, value, drop);
+    return set_outcome(coil__future_finish(f, value, drop));
 }
 
 int coil_future_set_result(coil_future *f, void *value)
@@ -215,13 +303,52 @@ int coil_future_set_exception(coil_future *f, coil_error *error)
         coil_error_release(error);
         return rc;
     }
-    return coil__future_fail(f, error);
+    return set_outcome(coil__future_fail(f, error));
+}
+
+/* A cancellation on its way to the only worker of a runtime, whose futures have no need of latches. */
+typedef struct remote_cancel {
+    coil__handle handle;
+    coil_future *future; /* a reference */
+    coil_error *message; /* owned */
+} remote_cancel;
+
+static void remote_cancel_discard(coil__handle *h)
+{
+    remote_cancel *c = coil_container_of(h, remote_cancel, handle);
+    coil_error_release(c->message);
+    coil_release(c->future);
+    coil__object_free(c, sizeof *c);
+}
+
+static void remote_cancel_run(coil__handle *h)
+{
+    const remote_cancel *c = coil_container_of(h, remote_cancel, handle);
+    coil__future_cancel(c->future, c->message);
+    remote_cancel_discard(h);
+}
+
+static const coil__handle_ops remote_cancel_ops = {remote_cancel_run, remote_cancel_discard, "cancel"};
+
+static bool cancel_remotely(coil_future *f, coil_error *message)
+{
+    remote_cancel *c = coil__object_alloc(sizeof *c);
+    if (!c || !coil__future_pending(f)) {
+        coil__object_free(c, sizeof *c);
+        return false;
+    }
+    coil__handle_init(&c->handle, &remote_cancel_ops);
+    c->future = coil_retain(f);
+    c->message = coil_error_retain(message);
+    coil__loop_post(f->loop, &c->handle);
+    return true;
 }
 
 bool coil_future_cancel(coil_future *f, const char *message)
 {
     coil_error *e = message ? coil_error_new(-ECANCELED, "%s", message) : NULL;
-    bool cancelled = coil__future_cancel(f, e);
+    bool remote = coil_unlikely(f->loop->place != NULL) && !f->loop->parallel && !coil__loop_is_here(f->loop);
+    bool cancelled = remote ? cancel_remotely(f, e) : coil__future_cancel(f, e);
     coil_error_release(e);
     return cancelled;
 }
@@ -230,12 +357,12 @@ bool coil_future_cancel(coil_future *f, const char *message)
 
 bool coil_future_done(const coil_future *f)
 {
-    return f->state != COIL__PENDING;
+    return !coil__future_pending(f);
 }
 
 bool coil_future_cancelled(const coil_future *f)
 {
-    return f->state == COIL__CANCELLED;
+    return coil__future_state(f) == COIL__CANCELLED;
 }
 
 coil_loop *coil_future_loop(const coil_future *f)
@@ -250,13 +377,14 @@ bool coil_future_is_task(const coil_future *f)
 
 bool coil_future_exception_unretrieved(const coil_future *f)
 {
-    return f->log_traceback;
+    return load_relaxed(&f->log_traceback); /* [FUT-2] */
 }
 
 coil_error *coil__future_make_cancelled_error(coil_future *f)
 {
+    COIL__GUARD(&f->latch);
     coil_error *e = f->error;
-    if (e && f->state == COIL__CANCELLED) {
+    if (e && coil__future_state(f) == COIL__CANCELLED) {
         f->error = NULL; /* I2: handed out once */
         return e;
     }
@@ -265,11 +393,12 @@ coil_error *coil__future_make_cancelled_error(coil_future *f)
 
 coil_error *coil__future_get_error(coil_future *f)
 {
-    if (coil_likely(f->state == COIL__FINISHED)) {
-        f->log_traceback = false;
+    enum coil__future_state state = coil__future_state(f);
+    if (coil_likely(state == COIL__FINISHED)) {
+        coil__future_looked_at(f);
         return coil_likely(!f->error) ? NULL : coil_error_retain(f->error);
     }
-    if (f->state == COIL__CANCELLED)
+    if (state == COIL__CANCELLED)
         return coil__future_make_cancelled_error(f);
     return coil_error_new(COIL_EINVALIDSTATE, "Result is not set.");
 }
@@ -294,11 +423,12 @@ int coil_future_result(coil_future *f, void **result)
 
 int coil_future_exception(coil_future *f, coil_error **error)
 {
-    if (f->state == COIL__CANCELLED)
+    enum coil__future_state state = coil__future_state(f);
+    if (state == COIL__CANCELLED)
         return coil_raise_error(coil__future_make_cancelled_error(f));
-    if (f->state == COIL__PENDING)
+    if (state == COIL__PENDING)
         return coil_raise(COIL_EINVALIDSTATE, "Exception is not set.");
-    f->log_traceback = false;
+    coil__future_looked_at(f);
     *error = coil_error_retain(f->error);
     return 0;
 }
@@ -307,13 +437,16 @@ int coil__future_take(coil_future *f, void **value, void (**drop)(void *))
 {
     COIL_TRY(coil_future_result(f, NULL));
     coil_future *owner = value_owner(f);
-    *value = owner->value;
-    *drop = owner->drop;
-    if (owner->drop) { /* a borrowed value stays for the others */
+    {
+        COIL__GUARD(&owner->latch);
+        *value = owner->value;
+        *drop = owner->drop;
+        if (!owner->drop) /* a borrowed value stays for the others */
+            return 0;
         owner->value = NULL;
         owner->drop = NULL;
-        f->value = NULL;
     }
+    f->value = NULL; /* what a shielding future shows */
     return 0;
 }
 
@@ -331,12 +464,21 @@ int coil_future_take(coil_future *f, void **result)
 
 /* --- callbacks ------------------------------------------------------------------------------------------------------ */
 
+/* Among the callbacks of a pending future; false if it is done. */
+static inline bool append_callback(coil_future *f, coil__handle *h, uint32_t counted)
+{
+    COIL__GUARD(&f->latch);
+    if (coil_unlikely(load_relaxed(&f->state) != COIL__PENDING)) /* [FUT-1] relaxed: under the latch */
+        return false;
+    coil__list_append(&f->callbacks, &h->node);
+    f->counted += counted;
+    return true;
+}
+
 int coil__future_add_handle(coil_future *f, coil__handle *h)
 {
-    if (coil_likely(f->state == COIL__PENDING)) {
-        coil__list_append(&f->callbacks, &h->node);
+    if (coil_likely(append_callback(f, h, 0)))
         return 0;
-    }
     if (coil__loop_closed(f->loop))
         return coil_raise(COIL_ELOOPCLOSED, "Event loop is closed");
     coil__loop_ready(f->loop, h);
@@ -345,17 +487,19 @@ int coil__future_add_handle(coil_future *f, coil__handle *h)
 
 int coil__future_add_counted_handle(coil_future *f, coil__handle *h)
 {
-    COIL_TRY(coil__future_add_handle(f, h));
-    if (f->state == COIL__PENDING)
-        f->counted++;
-    else
-        coil_retain(f);
+    if (coil_likely(append_callback(f, h, 1)))
+        return 0;
+    if (coil__loop_closed(f->loop))
+        return coil_raise(COIL_ELOOPCLOSED, "Event loop is closed");
+    coil_retain(f);
+    coil__loop_ready(f->loop, h);
     return 0;
 }
 
 bool coil__future_remove_handle(coil_future *f, coil__handle *h)
 {
-    if (f->state != COIL__PENDING || !coil__node_linked(&h->node))
+    COIL__GUARD(&f->latch);
+    if (!coil__future_pending(f) || !coil__node_linked(&h->node))
         return false;
     coil__node_unlink(&h->node);
     return true;
@@ -391,7 +535,7 @@ static void done_callback_run(coil__handle *h)
 static void done_callback_discard(coil__handle *h)
 {
     done_callback *d = coil_container_of(h, done_callback, handle);
-    coil_future *f = d->future->state == COIL__PENDING ? NULL : d->future;
+    coil_future *f = coil__future_pending(d->future) ? NULL : d->future;
     done_callback_free(d);
     coil_release(f);
 }
@@ -424,20 +568,32 @@ int coil_future_add_done_callback(coil_future *f, coil_done_callback *fn, void *
     return coil_future_add_done_callback_in(f, NULL, fn, arg);
 }
 
-size_t coil_future_remove_done_callback(coil_future *f, coil_done_callback *fn, void *arg)
+/* Moves the callbacks with that function and argument to @taken. */
+static size_t take_done_callbacks(coil_future *f, coil_done_callback *fn, const void *arg, coil__list *taken)
 {
-    size_t removed = 0;
+    size_t n = 0;
+    COIL__GUARD(&f->latch);
     coil__list_foreach_safe(&f->callbacks, node, next) {
         coil__handle *h = coil__handle_of_node(node);
         if (h->ops != &done_callback_ops)
             continue;
-        done_callback *d = coil_container_of(h, done_callback, handle);
+        const done_callback *d = coil_container_of(h, done_callback, handle);
         if (d->fn != fn || d->arg != arg)
             continue;
         coil__node_unlink(node);
         f->counted--;
-        done_callback_free(d);
-        removed++;
+        coil__list_append(taken, node);
+        n++;
     }
+    return n;
+}
+
+size_t coil_future_remove_done_callback(coil_future *f, coil_done_callback *fn, void *arg)
+{
+    coil__list taken;
+    coil__list_init(&taken);
+    size_t removed = take_done_callbacks(f, fn, arg, &taken);
+    while (!coil__list_empty(&taken))
+        done_callback_free(coil_container_of(coil__handle_of_node(coil__list_pop(&taken)), done_callback, handle));
     return removed;
 }

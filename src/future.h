@@ -1,11 +1,14 @@
 /*
  * future.h - futures inside: state, callbacks, the class that tells plain futures, tasks and gatherings apart
  *
- * State table (one loop's thread; every transition by that thread):
+ * State table (every transition under the latch, by any worker; the first one wins, the others are told):
  *
- *   PENDING  -> FINISHED   set_result, set_exception, a task's body returned    callbacks go to the ready queue
+ *   PENDING  -> FINISHED   set_result, set_exception, a task's body returned    callbacks become ready where that happens
  *   PENDING  -> CANCELLED  cancel of a plain future, a task that raised -ECANCELED    likewise
  *   FINISHED, CANCELLED    final
+ *
+ * [FUT-1] state is stored with release under the latch, and may be loaded with acquire without it: who sees a final state
+ * sees value, drop and error. Of these only what can change later (the saved error, a value that is taken) needs the latch.
  *
  * I1 callbacks is empty unless the state is PENDING
  * I2 error: FINISHED: what it raised, or NULL. CANCELLED: the saved error object that the first retrieval hands out
@@ -16,6 +19,7 @@
 
 #include <coil/future.h>
 
+#include "base/latch.h"
 #include "handle.h"
 
 enum coil__future_state { COIL__PENDING, COIL__FINISHED, COIL__CANCELLED };
@@ -31,10 +35,12 @@ struct coil_future {
     const coil__future_class *class;
     coil__list callbacks; /* I1 */
     coil_loop *loop;
-    uint32_t refs;
+    _Atomic uint32_t refs;
     uint32_t counted; /* callbacks that get a reference to the future when they are scheduled */
-    uint8_t state;
-    bool log_traceback; /* holds an error that nobody has looked at */
+    _Atomic uint8_t state;
+    _Atomic bool log_traceback; /* holds an error that nobody has looked at */
+    uint8_t asked, round;       /* of a task, see task.h */
+    coil__latch latch;          /* guards the transition and the callbacks; of a task also what task.h says */
     void *value;
     void (*drop)(void *);
     coil_error *error;          /* I2; owned */
@@ -43,15 +49,36 @@ struct coil_future {
 
 extern const coil__future_class coil__task_class;
 
+static inline enum coil__future_state coil__future_state(const coil_future *f)
+{
+    return load_acquire(&f->state); /* [FUT-1] */
+}
+
+static inline bool coil__future_pending(const coil_future *f)
+{
+    return coil__future_state(f) == COIL__PENDING;
+}
+
+/* Somebody has taken notice of its error. */
+static inline void coil__future_looked_at(coil_future *f)
+{
+    store_relaxed(&f->log_traceback, false); /* [FUT-2] relaxed: read by the last release, which the count orders */
+}
+
 /* For those who embed a future. */
 void coil__future_init(coil_future *f, const coil__future_class *class, coil_loop *loop);
+void coil__future_init_uncounted(coil_future *f, const coil__future_class *class, coil_loop *loop); /* coil__loop_hold() to be called */
 void coil__future_fini(coil_future *f); /* reports an unretrieved error; discards callbacks; releases what it holds */
 
 /* A plain pending future; NULL without memory. */
 coil_future *coil__future_new(coil_loop *loop);
 
-/* Transitions; @error is taken. 0, or COIL_ELOOPCLOSED if there were callbacks and the loop is closed. */
+/*
+ * Transitions; @error and @message are taken. 0; COIL_EINVALIDSTATE, without a current error, if the future was not pending
+ * any more: then the value stays the caller's; COIL_ELOOPCLOSED if there were callbacks and the loop is closed.
+ */
 int coil__future_finish(coil_future *f, void *value, void (*drop)(void *));
+int coil__future_finish_unless(coil_future *f, const _Atomic bool *unless, void *value, void (*drop)(void *));
 int coil__future_fail(coil_future *f, coil_error *error);
 int coil__future_set_cancelled(coil_future *f, coil_error *message, coil_error *cancelled_error);
 

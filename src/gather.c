@@ -1,17 +1,29 @@
 /*
  * gather.c - one future for several
  *
- * The gathering future, its children's callbacks and its results are one object. Everything runs on the loop's thread.
- * Source: asyncio.tasks.gather of CPython 3.11.
+ * The gathering future, its children's callbacks and its results are one object. Callbacks of several children, and
+ * calls of cancel, may run at the same time on several workers of a runtime. Source: asyncio.tasks.gather of
+ * CPython 3.11.
  *
- * I1 each registered child callback holds a reference to the gathering
+ *   child_done, each child's once      the latch: fails the future, or counts; the last to count may have to finish it
+ *   gather_cancel, any number          the latch: joins `cancellers`; cancels the children without it; leaves
+ *   coil_gather                        `building` from the first child to the last: some may be done by then
+ *
+ * All children are in, nobody cancels, and it is built: whoever makes the last of these true sets `finishing`, and
+ * finishes the future without the latch. So a cancellation that has reached a child is not overtaken by the child's
+ * end: asyncio's _cancel_requested is known when the results are put together.
+ *
+ * I1 each registered or ready child callback holds a reference to the gathering
  * I2 a child that stands twice among the arguments has one callback and one count
+ * I3 children[] and count do not change once the future is given out; outcomes belongs to whoever has set `finishing`
  */
 #include <coil/combine.h>
 
 #include "base/alloc.h"
+#include "current.h"
 #include "distinct.h"
 #include "error.h"
+#include "follower.h"
 #include "loop.h"
 #include "task.h"
 
@@ -24,12 +36,24 @@ typedef struct child {
     size_t same_as;      /* index of the argument that it stands for: its own, or the earlier one */
 } child;
 
+/* A call of cancel(), in its frame: a child may await this very future, and lead back to it. */
+typedef struct canceller {
+    struct canceller *next;
+    const coil__current_state *thread;
+} canceller;
+
 struct gather {
     coil_future future;
-    size_t count, distinct, finished;
-    bool return_exceptions, cancel_requested, cancelling, abandoned;
-    coil_outcome *outcomes;
-    child children[];
+    coil__latch latch; /* guards what follows, to cancellers; the future is failed under it */
+    bool building, abandoned, finishing, cancel_requested;
+    size_t distinct; /* the builder's while `building` */
+    size_t finished;
+    canceller *cancellers;
+    bool return_exceptions;
+    size_t count;
+    coil__follower follower;
+    coil_outcome *outcomes; /* I3 */
+    child children[];       /* I3 */
 };
 
 static coil_future *future_of(const gather *g, size_t i)
@@ -40,6 +64,7 @@ static coil_future *future_of(const gather *g, size_t i)
 static void gather_free(coil_future *f)
 {
     gather *g = coil_container_of(f, gather, future);
+    coil__follower_leave(&g->follower, f->loop);
     for (size_t i = 0; i < g->count; i++) {
         if (g->outcomes)
             coil_error_release(g->outcomes[i].error);
@@ -50,33 +75,17 @@ static void gather_free(coil_future *f)
     coil__free(g);
 }
 
-static bool gather_cancel(coil_future *f, coil_error *message)
-{
-    gather *g = coil_container_of(f, gather, future);
-    if (f->state != COIL__PENDING || g->cancelling)
-        return false;
-    bool any = false;
-    g->cancelling = true; /* a child may await this very future */
-    for (size_t i = 0; i < g->count; i++)
-        any |= coil__future_cancel(future_of(g, i), message);
-    g->cancelling = false;
-    if (any)
-        g->cancel_requested = true;
-    return any;
-}
-
-static const coil__future_class gather_class = {.name = "Future", .cancel = gather_cancel, .free = gather_free};
-
 /* --- completion -------------------------------------------------------------------------------------------------------- */
 
 static void fill_outcome(coil_outcome *o, coil_future *f)
 {
     o->value = NULL;
-    if (f->state == COIL__CANCELLED) /* asyncio makes a new error here, leaving the saved one */
+    if (coil__future_state(f) == COIL__CANCELLED) /* asyncio makes a new error here, leaving the saved one */
         o->error = f->cancel_message ? coil_error_retain(f->cancel_message) : coil_error_new(-ECANCELED, NULL);
     else
         o->error = coil__future_get_error(f);
     o->code = coil_error_code(o->error);
+    COIL__GUARD(&f->latch); /* somebody may be taking the value */
     if (o->code == 0)
         o->value = f->value;
 }
@@ -91,22 +100,37 @@ static void finish_all(gather *g)
         coil__future_finish(&g->future, g->outcomes, NULL);
 }
 
+/* Under the latch: whether the caller has to finish_all(). */
+static bool take_finish(gather *g)
+{
+    if (g->building || g->abandoned || g->finishing || g->cancellers || g->finished < g->distinct)
+        return false;
+    g->finishing = coil__future_pending(&g->future);
+    return g->finishing;
+}
+
+/* Under the latch. An error that ends the gathering is given too, to be released without the latch. */
+static coil_error *note_end(gather *g, coil_future *f)
+{
+    coil_error *e = NULL;
+    g->finished++;
+    if (g->abandoned || !coil__future_pending(&g->future)) {
+        if (coil__future_state(f) == COIL__FINISHED)
+            coil__future_looked_at(f);
+    } else if (!g->return_exceptions && (e = coil__future_get_error(f)) != NULL) {
+        coil__future_fail(&g->future, coil_error_retain(e));
+    }
+    return e;
+}
+
 static void child_done(gather *g, coil_future *f)
 {
-    g->finished++;
-    if (g->abandoned || g->future.state != COIL__PENDING) {
-        if (f->state == COIL__FINISHED)
-            f->log_traceback = false;
-        return;
-    }
-    if (!g->return_exceptions) {
-        coil_error *e = coil__future_get_error(f);
-        if (e) {
-            coil__future_fail(&g->future, e);
-            return;
-        }
-    }
-    if (g->finished == g->distinct)
+    coil__guard guard = coil__guard_enter(&g->latch);
+    coil_error *e = note_end(g, f);
+    bool last = take_finish(g);
+    coil__guard_leave(&guard);
+    coil__error_drop(e);
+    if (last)
         finish_all(g);
 }
 
@@ -125,7 +149,63 @@ static void child_discard(coil__handle *h)
 
 static const coil__handle_ops child_ops = {child_run, child_discard, "gather"};
 
+/* --- cancelling --------------------------------------------------------------------------------------------------------- */
+
+/* Not inlined: gcc would not see that @c leaves the list before its frame does, and warn. */
+__attribute__((noinline)) static bool begin_cancel(gather *g, canceller *c)
+{
+    COIL__GUARD(&g->latch);
+    if (!coil__future_pending(&g->future) || g->finishing)
+        return false;
+    for (const canceller *other = g->cancellers; other; other = other->next)
+        if (other->thread == c->thread)
+            return false;
+    c->next = g->cancellers;
+    g->cancellers = c;
+    return true;
+}
+
+/* True: it has to finish_all(). */
+static bool end_cancel(gather *g, canceller *c, bool any)
+{
+    COIL__GUARD(&g->latch);
+    canceller **at = &g->cancellers;
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
+    if (any)
+        g->cancel_requested = true;
+    return take_finish(g);
+}
+
+static bool gather_cancel(coil_future *f, coil_error *message)
+{
+    gather *g = coil_container_of(f, gather, future);
+    canceller self = {NULL, coil__current()};
+    if (!begin_cancel(g, &self))
+        return false;
+    bool any = false;
+    for (size_t i = 0; i < g->count; i++)
+        any |= coil__future_cancel(future_of(g, i), message);
+    if (end_cancel(g, &self, any))
+        finish_all(g);
+    return any;
+}
+
+static const coil__future_class gather_class = {.name = "Future", .cancel = gather_cancel, .free = gather_free};
+
 /* --- making -------------------------------------------------------------------------------------------------------------- */
+
+/* The loop is going. */
+static void cut(coil__follower *f)
+{
+    gather *g = coil_container_of(f, gather, follower);
+    coil_retain(&g->future);
+    for (size_t i = 0; i < g->count; i++)
+        if (g->children[i].future && coil__future_remove_handle(g->children[i].future, &g->children[i].handle))
+            coil_release(&g->future); /* I1 */
+    coil_release(&g->future);
+}
 
 static int add_child(gather *g, size_t i, const coil_awaitable *aw, coil_loop *loop)
 {
@@ -133,10 +213,14 @@ static int add_child(gather *g, size_t i, const coil_awaitable *aw, coil_loop *l
     COIL_TRY(coil__loop_ensure_future(loop, *aw, &c->future));
     c->gather = g;
     coil__handle_init(&c->handle, &child_ops);
-    COIL_TRY(coil__future_add_handle(c->future, &c->handle));
-    coil_retain(&g->future); /* I1 */
     g->distinct++;
-    return 0;
+    coil_retain(&g->future); /* I1: it may run before the call is over */
+    int rc = coil__future_add_handle(c->future, &c->handle);
+    if (rc < 0)
+        coil_release(&g->future); /* I1 */
+    else
+        coil__follower_join(&g->follower, c->future);
+    return rc;
 }
 
 /* The loop of the first argument that has one, else the running or set one. */
@@ -156,6 +240,9 @@ static gather *gather_new(coil_loop *loop, size_t n, bool return_exceptions)
         return NULL;
     }
     coil__future_init(&g->future, &gather_class, loop);
+    coil__latch_init(&g->latch);
+    coil__follower_init(&g->follower, cut);
+    g->building = true;
     g->count = n;
     g->outcomes = outcomes;
     g->return_exceptions = return_exceptions;
@@ -163,8 +250,8 @@ static gather *gather_new(coil_loop *loop, size_t n, bool return_exceptions)
 }
 
 /*
- * Adds all children. On failure those that are there go on, as in asyncio, and what was not reached is dropped; a coroutine
- * object that was reached under an earlier index is a task already.
+ * Adds all children. On failure those that are there go on, as in asyncio, and what was not reached is dropped; a
+ * coroutine object that was reached under an earlier index is a task already.
  */
 static int add_children(gather *g, const coil_awaitable *aws, size_t n, coil_loop *loop, coil__distinct *seen)
 {
@@ -186,6 +273,24 @@ static int add_children(gather *g, const coil_awaitable *aws, size_t n, coil_loo
     return coil_raise_error(e);
 }
 
+/* Nobody will get it: what the children raise is nobody's any more. */
+static void abandon(gather *g)
+{
+    {
+        COIL__GUARD(&g->latch);
+        g->abandoned = true;
+    }
+    coil__future_looked_at(&g->future); /* one may have failed it already */
+    coil_release(&g->future);
+}
+
+static bool end_building(gather *g)
+{
+    COIL__GUARD(&g->latch);
+    g->building = false;
+    return take_finish(g);
+}
+
 int coil_gather(const coil_awaitable *aws, size_t n, bool return_exceptions, coil_future **future)
 {
     coil_loop *loop = loop_for(aws, n);
@@ -204,11 +309,10 @@ int coil_gather(const coil_awaitable *aws, size_t n, bool return_exceptions, coi
         coil_raise(rc, NULL);
     }
     if (rc < 0) {
-        g->abandoned = true;
-        coil_release(&g->future);
+        abandon(g);
         return rc;
     }
-    if (n == 0)
+    if (end_building(g))
         finish_all(g);
     *future = &g->future;
     return 0;
@@ -216,7 +320,7 @@ int coil_gather(const coil_awaitable *aws, size_t n, bool return_exceptions, coi
 
 const coil_outcome *coil_gather_outcomes(coil_future *future, size_t *n)
 {
-    if (future->class != &gather_class || future->state != COIL__FINISHED || future->error)
+    if (future->class != &gather_class || coil__future_state(future) != COIL__FINISHED || future->error)
         return NULL;
     gather *g = coil_container_of(future, gather, future);
     if (n)

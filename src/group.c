@@ -1,12 +1,25 @@
 /*
  * group.c - task groups
  *
- * Called on the loop's thread: by the parent (the task that entered), by whoever adds tasks, and, one iteration after
- * the end of each task, by its done handle. Source: asyncio.taskgroups.
+ * Called by the parent (the task that entered), by whoever adds tasks, and, one iteration after the end of each task,
+ * by its done handle: in a runtime all of them at the same time, on several workers. Source: asyncio.taskgroups.
+ *
+ *   child_done       the latch: out of `children`; the task did not fail: that was the last touch of the group
+ *                    it failed: into `failed`, busy + 1; the first one sets aborting and parent_cancel_requested;
+ *                    without the latch: cancels the others, then the parent; the latch: busy - 1
+ *   create_task      the latch: busy + 1; without it: makes the task; the latch: into `children`; ...; busy - 1
+ *   exit             ENTERED -> SETTLING: waits until busy is 0: a cancellation of the parent has arrived or will never
+ *                    be sent; takes back what the parent has not met of it, and its count
+ *                    SETTLING -> WAITING: until `children` is empty and busy is 0; the group may go then
+ *
+ * A cancellation that is sent while the parent runs on another worker would otherwise hit it after it has left. The
+ * parent waits on a future, on_completed, which whoever makes the awaited condition true finishes under the latch.
  *
  * I1 a child is in `children`, in the order of creation, until its done handle has run; then it is freed, or, if its
- *    task failed, moved to `failed`, in the order of completion
+ *    task failed, moved to `failed`, in the order of completion. One that is added while the group shuts down is first
  * I2 a child of a group that is gone (its parent was unwound with its loop) has no group, and goes with its handle
+ * I3 who sets aborting cancels the children, from `cursor` on: the next one, which others move on if they take it out
+ * I4 busy counts the calls that will touch the group again without having a child in it: exit waits for them
  */
 #include <coil/group.h>
 
@@ -19,11 +32,16 @@
 struct coil_group {
     coil_loop *loop;
     coil__task *parent;        /* a reference while entered */
+    coil__latch latch;         /* guards what follows, but for left */
     coil__list children;       /* I1 */
     coil__list failed;         /* I1 */
-    coil_future *on_completed; /* awaited by the parent in exit; owned */
+    coil__node *cursor;        /* I3 */
+    unsigned busy;             /* I4 */
+    coil_future *on_completed; /* awaited by the parent in exit; owned by it */
+    coil__request request;     /* to cancel the parent; written while busy */
     bool entered, exiting, left;
-    bool aborting;
+    bool settling;             /* exit waits for busy only */
+    bool aborting;             /* I3 */
     bool parent_cancel_requested;
 };
 
@@ -38,6 +56,7 @@ struct child {
 static void group_init(coil_group *g)
 {
     *g = (coil_group){.loop = NULL};
+    coil__latch_init(&g->latch);
     coil__list_init(&g->children);
     coil__list_init(&g->failed);
 }
@@ -96,11 +115,72 @@ static void child_free(struct child *c)
     coil__object_free(c, sizeof *c);
 }
 
+/* The functions up to next_to_abort() are called under the latch. */
+static bool complete(const coil_group *g)
+{
+    return g->busy == 0 && (g->settling || coil__list_empty(&g->children));
+}
+
+static void wake_if_complete(coil_group *g)
+{
+    if (g->on_completed && complete(g))
+        coil__future_finish(g->on_completed, NULL, NULL); /* it may be done: cancelled with the parent */
+}
+
+static void take_out(coil_group *g, struct child *c)
+{
+    if (g->cursor == &c->node)
+        g->cursor = c->node.next; /* I3 */
+    coil__node_unlink(&c->node);
+}
+
+/* I3. True: the caller has to abort_children(). */
+static bool begin_abort(coil_group *g)
+{
+    if (g->aborting)
+        return false;
+    g->aborting = true;
+    g->cursor = coil__list_first(&g->children);
+    return true;
+}
+
+/* A child is in `children` as long as somebody has a reference to its task: the loop, or the handle. */
+static coil_task *next_to_abort(coil_group *g)
+{
+    COIL__GUARD(&g->latch);
+    coil__node *n = g->cursor;
+    if (n == &g->children.head) {
+        g->cursor = NULL;
+        return NULL;
+    }
+    g->cursor = n->next;
+    return coil_retain(child_of_node(n)->task);
+}
+
 static void abort_children(coil_group *g)
 {
-    g->aborting = true;
-    coil__list_foreach_safe(&g->children, it, next)
-        coil_future_cancel(child_of_node(it)->task, NULL);
+    coil_task *t;
+    while ((t = next_to_abort(g)) != NULL) {
+        coil_future_cancel(t, NULL);
+        coil_release(t);
+    }
+}
+
+static void end_busy(coil_group *g)
+{
+    COIL__GUARD(&g->latch);
+    g->busy--;
+    wake_if_complete(g);
+}
+
+/* Whether this is the error that ends the group. */
+static bool begin_parent_cancel(coil_group *g)
+{
+    COIL__GUARD(&g->latch);
+    if (g->aborting || g->parent_cancel_requested)
+        return false;
+    g->parent_cancel_requested = true;
+    return begin_abort(g);
 }
 
 /* A task of the group has failed: the others and the parent's body are cancelled, if they are not already. */
@@ -113,10 +193,9 @@ static void on_error(coil_group *g, const struct child *c)
             .future = c->task,
         };
         coil_loop_call_exception_handler(g->loop, &context);
-    } else if (!g->aborting && !g->parent_cancel_requested) {
+    } else if (begin_parent_cancel(g)) {
         abort_children(g);
-        g->parent_cancel_requested = true;
-        coil_future_cancel(&g->parent->future, NULL);
+        coil__task_request(g->parent, &g->request);
     }
 }
 
@@ -125,21 +204,33 @@ static void child_discard(coil__handle *h)
     child_free(coil_container_of(h, struct child, done));
 }
 
+/* Unless the child has failed the group may be gone when this is over. */
+static void end_child(coil_group *g, struct child *c)
+{
+    COIL__GUARD(&g->latch);
+    take_out(g, c);
+    wake_if_complete(g);
+    if (c->error) {
+        coil__list_append(&g->failed, &c->node);
+        g->busy++; /* I4 */
+    }
+}
+
 static void child_done(coil__handle *h)
 {
     struct child *c = coil_container_of(h, struct child, done);
     coil_group *g = c->group;
-    coil__node_unlink(&c->node);
-    if (g && g->on_completed && coil__list_empty(&g->children) && !coil_future_done(g->on_completed))
-        coil__future_finish(g->on_completed, NULL, NULL);
     if (g && !coil_future_cancelled(c->task))
         c->error = coil__future_get_error(c->task);
-    if (!c->error) {
+    bool failed = c->error != NULL;
+    if (g)
+        end_child(g, c);
+    if (!failed) {
         child_free(c);
         return;
     }
-    coil__list_append(&g->failed, &c->node);
     on_error(g, c);
+    end_busy(g);
 }
 
 static const coil__handle_ops child_ops = {child_done, child_discard, "task group"};
@@ -151,15 +242,27 @@ static void abandon(coil_group *g)
         child_of_node(coil__list_pop(&g->children))->group = NULL; /* I2 */
 }
 
-static int may_create(const coil_group *g)
+/* Why the group takes no task; NULL if it does. Under the latch. */
+static const char *refusal(const coil_group *g)
 {
     if (!g->entered)
-        return coil_raise(COIL_ERUNTIME, "TaskGroup has not been entered");
+        return "TaskGroup has not been entered";
     if (g->exiting && coil__list_empty(&g->children))
-        return coil_raise(COIL_ERUNTIME, "TaskGroup is finished");
-    if (g->aborting)
-        return coil_raise(COIL_ERUNTIME, "TaskGroup is shutting down");
-    return 0;
+        return "TaskGroup is finished";
+    return g->aborting ? "TaskGroup is shutting down" : NULL;
+}
+
+/* A task will be added: end_busy(). */
+static int begin_create(coil_group *g)
+{
+    const char *why;
+    {
+        COIL__GUARD(&g->latch);
+        why = refusal(g);
+        if (!why)
+            g->busy++; /* I4 */
+    }
+    return why ? coil_raise(COIL_ERUNTIME, "%s", why) : 0;
 }
 
 static void child_init(struct child *c, coil_group *g)
@@ -171,19 +274,38 @@ static void child_init(struct child *c, coil_group *g)
     c->error = NULL;
 }
 
-/* Makes the task and has @c told of its end; @coro is taken. */
+/* Whether the group has begun to shut down meanwhile: then the task has to be cancelled by the caller. */
+static bool add_child(coil_group *g, struct child *c)
+{
+    COIL__GUARD(&g->latch);
+    if (g->aborting)
+        coil__list_prepend(&g->children, &c->node); /* I3: not after the cursor */
+    else
+        coil__list_append(&g->children, &c->node);
+    return g->aborting;
+}
+
+static void remove_child(coil_group *g, struct child *c)
+{
+    COIL__GUARD(&g->latch);
+    take_out(g, c);
+}
+
+/* Makes the task and has @c told of its end, which frees @c and may be before the call is over; @coro is taken. */
 static int start(coil_group *g, struct child *c, coil_coro coro, const coil_task_options *options, coil_task **task)
 {
     coil_task *t;
     COIL_TRY(coil_create_task_with(coro, options, &t));
     child_init(c, g);
     c->task = t;
+    bool late = add_child(g, c);
     int rc = coil__future_add_counted_handle(t, &c->done);
-    if (rc == 0) {
-        coil__list_append(&g->children, &c->node);
-        if (task)
-            *task = coil_retain(t);
-    }
+    if (rc < 0)
+        remove_child(g, c);
+    else if (task)
+        *task = coil_retain(t);
+    if (late)
+        coil_future_cancel(t, NULL);
     coil_release(t);
     return rc;
 }
@@ -191,41 +313,71 @@ static int start(coil_group *g, struct child *c, coil_coro coro, const coil_task
 int coil_group_create_task(coil_group *group, coil_coro coro, const coil_task_options *options, coil_task **task)
 {
     coil_assert(group);
-    int rc = may_create(group);
-    struct child *c = rc == 0 ? coil__object_alloc(sizeof *c) : NULL;
-    if (!c) {
+    int rc = begin_create(group);
+    if (rc < 0) {
         coil_coro_drop(coro);
-        return rc < 0 ? rc : coil_raise(-ENOMEM, NULL);
+        return rc;
     }
-    rc = start(group, c, coro, options, task);
-    if (rc < 0)
-        coil__object_free(c, sizeof *c);
+    struct child *c = coil__object_alloc(sizeof *c);
+    if (c) {
+        rc = start(group, c, coro, options, task);
+        if (rc < 0)
+            coil__object_free(c, sizeof *c);
+    } else {
+        coil_coro_drop(coro);
+        rc = coil_raise(-ENOMEM, NULL);
+    }
+    end_busy(group);
     return rc;
 }
 
 /* --- exit ------------------------------------------------------------------------------------------------------ */
 
-/* Suspends until the last child is done, or for one round if there is no memory to wait with. */
+static void set_on_completed(coil_group *g, coil_future *f)
+{
+    COIL__GUARD(&g->latch);
+    g->on_completed = f;
+    wake_if_complete(g);
+}
+
+/* Suspends until the group is complete, or for one round if there is no memory to wait with. */
 static int await_completion(coil_group *g)
 {
-    g->on_completed = coil__future_new(g->loop);
-    if (!g->on_completed)
+    coil_future *f = coil__future_new(g->loop);
+    if (!f)
         return coil_sleep(0);
-    int rc = coil_await(g->on_completed, NULL);
-    coil_release(g->on_completed);
-    g->on_completed = NULL;
+    set_on_completed(g, f);
+    int rc = coil_await(f, NULL);
+    set_on_completed(g, NULL);
+    coil_release(f);
     return rc;
 }
 
-/*
- * Waits for the children, through any number of cancellations; the first one that is not due to the group itself aborts
- * it and becomes *@cancelled. Fails only if the loop is being freed.
- */
-static int await_children(coil_group *g, coil_error **cancelled)
+/* In two phases: for what cancels the parent (@settling), then for the children too. Tells if the former happened. */
+static bool is_complete(coil_group *g, bool settling, bool *parent_cancel_requested)
 {
-    while (!coil__list_empty(&g->children)) {
+    COIL__GUARD(&g->latch);
+    g->exiting = true;
+    g->settling = settling;
+    *parent_cancel_requested = g->parent_cancel_requested;
+    return complete(g);
+}
+
+static bool begin_abort_in_exit(coil_group *g)
+{
+    COIL__GUARD(&g->latch);
+    return begin_abort(g);
+}
+
+/*
+ * Waits through any number of cancellations; the first one that is not due to the group itself aborts it and becomes
+ * *@cancelled. Fails only if the loop is being freed.
+ */
+static int await_group(coil_group *g, bool settling, coil_error **cancelled, bool *parent_cancel_requested)
+{
+    while (!is_complete(g, settling, parent_cancel_requested)) {
         int rc = await_completion(g);
-        if (rc == -ECANCELED && !g->aborting) {
+        if (rc == -ECANCELED && begin_abort_in_exit(g)) {
             coil_error_release(*cancelled);
             *cancelled = coil_catch(rc);
             abort_children(g);
@@ -283,20 +435,35 @@ static void leave(coil_group *g)
     coil_release(&g->parent->future);
 }
 
+/* The body is over: @cancelled is the cancellation that ended it, if one did. */
+static int await_end(coil_group *g, int rc, coil_error **cancelled)
+{
+    bool requested;
+    COIL_TRY(await_group(g, true, cancelled, &requested));
+    if (requested) {
+        coil__task_withdraw(g->parent, &g->request);
+        coil_task_uncancel(&g->parent->future);
+        if (coil__task_cancelling_met(g->parent) == 0) {
+            coil_error_release(*cancelled);
+            *cancelled = NULL;
+        }
+    }
+    if (rc < 0 && begin_abort_in_exit(g))
+        abort_children(g);
+    bool was_requested = requested;
+    COIL_TRY(await_group(g, false, cancelled, &requested));
+    if (requested && !was_requested)
+        coil__task_withdraw(g->parent, &g->request); /* its count stays, as in asyncio 3.11 */
+    return 0;
+}
+
 int coil_group_exit(coil_group *group, int rc)
 {
     coil_assert(group);
     coil_assert(group->entered);
     coil_assert(!group->left);
     coil_error *body = coil_catch(rc), *cancelled = rc == -ECANCELED ? coil_error_retain(body) : NULL;
-    group->exiting = true;
-    if (group->parent_cancel_requested && coil_task_uncancel(&group->parent->future) == 0) {
-        coil_error_release(cancelled);
-        cancelled = NULL;
-    }
-    if (rc < 0 && !group->aborting)
-        abort_children(group);
-    int waited = await_children(group, &cancelled);
+    int waited = await_end(group, rc, &cancelled);
     coil_error *raised = waited < 0 ? coil_catch(waited) : outcome(group, body, cancelled);
     leave(group);
     coil_error_release(body);

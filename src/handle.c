@@ -20,7 +20,8 @@ struct coil_handle {
     void *arg;
     coil_loop *loop; /* held (coil__loop_hold) for timers, since cancel needs it */
     _Atomic uint32_t refs;
-    bool is_timer, cancelled;
+    bool is_timer;
+    _Atomic bool cancelled; /* [HANDLE-2] relaxed: who cancels while it begins to run elsewhere is too late either way */
 };
 
 /* [HANDLE-1] The caller's reference may go on another thread than the loop's (call_soon_threadsafe). acq_rel: all use is over. */
@@ -38,7 +39,7 @@ static void handle_run(coil__handle *base)
 {
     coil_handle *h = coil_container_of(base, coil_handle, timer.handle);
     coil_loop *loop = h->loop;
-    if (!h->cancelled) {
+    if (!load_relaxed(&h->cancelled)) { /* [HANDLE-2] */
         int rc = h->fn(h->arg);
         if (coil_unlikely(rc < 0))
             coil__loop_report_callback(loop, rc);
@@ -71,7 +72,8 @@ static int make(coil_loop *loop, coil_context *context, coil_callback *fn, void 
     h->arg = arg;
     h->loop = loop;
     store_relaxed(&h->refs, shared ? 2 : 1); /* [HANDLE-1] not shared yet */
-    h->is_timer = h->cancelled = false;
+    h->is_timer = false;
+    store_relaxed(&h->cancelled, false);
     *handle = h;
     return 0;
 }
@@ -79,7 +81,7 @@ static int make(coil_loop *loop, coil_context *context, coil_callback *fn, void 
 /* Debug mode: these calls belong to the thread that runs the loop. */
 static int check_thread(const coil_loop *loop)
 {
-    if (coil_likely(!loop->debug) || !coil_loop_is_running(loop) || coil__current()->loop == loop)
+    if (coil_likely(!loop->debug) || !coil_loop_is_running(loop) || coil__loop_is_here(loop))
         return 0;
     return coil_raise(COIL_ERUNTIME,
                       "Non-thread-safe operation invoked on an event loop other than the current one");
@@ -108,7 +110,7 @@ int coil_loop_call_soon_threadsafe_in(coil_loop *loop, coil_context *context, co
     COIL_TRY(make(loop, context, fn, arg, handle != NULL, &h));
     if (handle)
         *handle = h;
-    if (coil__current()->loop == loop)
+    if (coil__loop_is_here(loop))
         coil__loop_ready(loop, &h->timer.handle); /* its own thread: in line with call_soon */
     else
         coil__loop_post(loop, &h->timer.handle);
@@ -157,14 +159,14 @@ int coil_loop_call_later(coil_loop *loop, int64_t delay_ns, coil_callback *fn, v
 
 void coil_handle_cancel(coil_handle *h)
 {
-    h->cancelled = true;
+    store_relaxed(&h->cancelled, true); /* [HANDLE-2] */
     if (h->is_timer && coil__timer_disarm(h->loop, &h->timer))
         release(h); /* I1 */
 }
 
 bool coil_handle_cancelled(const coil_handle *h)
 {
-    return h->cancelled;
+    return load_relaxed(&h->cancelled); /* [HANDLE-2] */
 }
 
 int64_t coil_handle_when(const coil_handle *h)

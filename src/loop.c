@@ -9,6 +9,7 @@
  */
 #include "loop.h"
 
+#include <coil/errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,8 @@
 #include "context.h"
 #include "error.h"
 #include "executor.h"
+#include "follower.h"
+#include "place.h"
 #include "step.h"
 #include "timer.h"
 
@@ -80,8 +83,11 @@ static void init(coil_loop *loop, const coil_loop_options *o)
 {
     const char *debug = getenv("COIL_DEBUG");
     coil__list_init(&loop->ready);
+    coil__list_init(&loop->fresh);
     coil__list_init(&loop->tasks);
     coil__list_init(&loop->agens);
+    coil__list_init(&loop->followers);
+    loop->facade = loop;
     loop->options = *o;
     loop->clock = o->clock ? o->clock : &monotonic;
     loop->slow_callback_ns = COIL_MS(100);
@@ -96,7 +102,7 @@ int coil_new_event_loop(const coil_loop_options *options, coil_loop **loop)
         COIL_TRY(check_options(options));
         o = *options;
     }
-    coil_loop *l = coil__calloc(sizeof *l);
+    coil_loop *l = coil__calloc_aligned(alignof(coil_loop), sizeof *l);
     if (!l)
         return coil_raise(-ENOMEM, NULL);
     init(l, &o);
@@ -114,7 +120,7 @@ int coil_new_event_loop(const coil_loop_options *options, coil_loop **loop)
 
 coil_loop *coil_get_running_loop(void)
 {
-    coil_loop *loop = coil__current()->loop;
+    coil_loop *loop = coil__running_loop();
     if (!loop)
         coil_raise(COIL_ENOLOOP, "no running event loop");
     return loop;
@@ -128,16 +134,74 @@ void coil_set_event_loop(coil_loop *loop)
 coil_loop *coil_get_event_loop(void)
 {
     coil__current_state *current = coil__current();
-    coil_loop *loop = current->loop ? current->loop : current->set_loop;
+    coil_loop *loop = current->loop ? current->loop->facade : current->set_loop;
     if (!loop)
         coil_raise(COIL_ENOLOOP, "no current event loop");
     return loop;
 }
 
+/* --- workers of a runtime -------------------------------------------------------------------------------------------- */
+
+/* The worker's loop that this thread runs; NULL on a thread that is no worker of @loop's runtime. */
+static coil_loop *own_member(const coil_loop *loop)
+{
+    coil_loop *own = coil__current()->loop;
+    return own && own->facade == loop->facade ? own : NULL;
+}
+
+coil_loop *coil__loop_here_slow(coil_loop *loop)
+{
+    coil_loop *own = own_member(loop);
+    return own ? own : loop->facade;
+}
+
+bool coil__loop_is_here(const coil_loop *loop)
+{
+    return own_member(loop) != NULL;
+}
+
+void coil__loop_count_shared(coil_loop *loop, int64_t n)
+{
+    coil_loop *own = own_member(loop);
+    if (own)
+        own->objects += n;
+    else
+        fetch_add_relaxed(&loop->facade->foreign_objects, n); /* [OBJ-1] relaxed: summed up when all threads have ended */
+}
+
+/* Pinned tasks, and those that may move before their first step only, stand in the FIFO of their worker. */
+static void place_step(coil_loop *loop, coil_loop *own, coil__task *t)
+{
+    if (coil__task_pinned(t)) {
+        coil_loop *home = loop->facade->members[t->home];
+        if (home == own)
+            coil__list_append(&home->ready, &t->step.node);
+        else
+            coil__loop_post(home, &t->step);
+    } else if (!own) {
+        loop->place->injected(loop->facade, t);
+    } else if (t->top) {
+        loop->place->woken(own, t);
+    } else {
+        loop->place->spawned(own, t);
+    }
+}
+
+void coil__loop_place(coil_loop *loop, coil__handle *h)
+{
+    coil_loop *own = own_member(loop);
+    if (h->ops == &coil__step_ops)
+        place_step(loop, own, coil_container_of(h, coil__task, step));
+    else if (own)
+        coil__list_append(&own->ready, &h->node);
+    else
+        coil__loop_post(loop->facade, h);
+}
+
 /* --- other threads --------------------------------------------------------------------------------------------------- */
 
 /*
- * loop, going to sleep (sleep_in_kernel)             poster, any thread
+ * loop, going to sleep (coil__loop_sleep)            poster, any thread
  *
  * [PARK-1] RMW parked = 1                            [INBOX-1] push the handle, or set stopping
  * [INBOX-3] look at the inbox and at stopping        [PARK-2] RMW parked = 0; it was 1: write to the eventfd
@@ -161,6 +225,12 @@ void coil__loop_post(coil_loop *loop, coil__handle *h)
     do
         h->node.next = head;
     while (!cas_weak_release(&loop->inbox, &head, &h->node)); /* [INBOX-1] release: publishes the handle; with [INBOX-3] */
+    wake(loop);
+}
+
+void coil__loop_notify(coil_loop *loop)
+{
+    store_release(&loop->notified, 1); /* [INBOX-1] like a post: before PARK-2 */
     wake(loop);
 }
 
@@ -195,16 +265,6 @@ bool coil_loop_is_closed(const coil_loop *loop)
 
 /* --- one iteration --------------------------------------------------------------------------------------------------- */
 
-static bool stopping(coil_loop *loop)
-{
-    return load_acquire(&loop->stopping) != 0; /* [STOP-1] */
-}
-
-static bool posted(coil_loop *loop)
-{
-    return load_relaxed(&loop->inbox) != NULL; /* [INBOX-2] a hint; take_inbox acquires */
-}
-
 static void poll_backend(coil_loop *loop, int64_t timeout_ns)
 {
     int rc = loop->backend->ops->wait(loop->backend, timeout_ns, &loop->ready);
@@ -212,57 +272,86 @@ static void poll_backend(coil_loop *loop, int64_t timeout_ns)
         loop->failure = rc;
 }
 
-static int64_t first_deadline(const coil_loop *loop)
+void coil__loop_poll(coil_loop *loop)
 {
+    if (coil__backend_busy(loop->backend))
+        poll_backend(loop, 0);
+}
+
+int64_t coil__loop_first_deadline(coil_loop *loop)
+{
+    COIL__GUARD(&loop->timers_latch);
     return loop->timers.count > 0 ? loop->timers.entries[0].when : COIL_FOREVER;
 }
 
-static void sleep_in_kernel(coil_loop *loop)
+/* [INBOX-3] Whether somebody wants the loop to get up. */
+static bool called(coil_loop *loop)
 {
-    int64_t timeout = first_deadline(loop);
+    return coil__loop_posted(loop) || coil__loop_stopping(loop) || load_acquire(&loop->notified) != 0;
+}
+
+void coil__loop_sleep(coil_loop *loop)
+{
+    int64_t timeout = coil__loop_first_deadline(loop);
     if (timeout != COIL_FOREVER) {
         timeout -= coil_loop_time(loop);
         if (timeout < 0)
             timeout = 0;
     }
     exchange_acq_rel(&loop->parked, 1); /* [PARK-1] */
-    if (posted(loop) || stopping(loop)) /* [INBOX-3] */
+    if (called(loop) || (loop->parallel && loop->clock->idle && loop->place->quiet(loop)))
         timeout = 0;
+    if (loop->place)
+        loop->place->sleeps(loop);
     poll_backend(loop, timeout);
+    if (loop->place)
+        loop->place->rises(loop);
     if (exchange_acq_rel(&loop->parked, 0) == 0) /* [PARK-1] over; 0: a poster has written, or is about to */
         loop->wakeups++;
+    store_relaxed(&loop->notified, 0); /* [INBOX-3] it is up */
 }
 
 /* Nothing is ready: completions that are there already, else the clock's idle work, else sleep. */
 static void wait_for_work(coil_loop *loop)
 {
-    int64_t deadline = first_deadline(loop);
+    int64_t deadline = coil__loop_first_deadline(loop);
     if (deadline != COIL_FOREVER && deadline <= coil_loop_time(loop)) {
-        if (loop->backend->in_flight > 0)
-            poll_backend(loop, 0);
+        coil__loop_poll(loop);
+        return;
+    }
+    if (loop->parallel) {
+        loop->place->idle(loop);
         return;
     }
     if (!loop->clock->idle) {
-        sleep_in_kernel(loop);
+        coil__loop_sleep(loop);
         return;
     }
-    if (loop->backend->in_flight > 0)
-        poll_backend(loop, 0);
-    if (coil__list_empty(&loop->ready) && !posted(loop) && !loop->clock->idle(loop->clock, deadline))
-        sleep_in_kernel(loop);
+    coil__loop_poll(loop);
+    if (coil__list_empty(&loop->ready) && !coil__loop_posted(loop) && !loop->clock->idle(loop->clock, deadline))
+        coil__loop_sleep(loop);
+}
+
+/* Whether something can run without waiting. */
+static bool has_work(coil_loop *loop)
+{
+    if (!coil__list_empty(&loop->ready) || coil__loop_stopping(loop))
+        return true;
+    return loop->parallel ? loop->place->busy(loop) : !coil__list_empty(&loop->fresh);
 }
 
 static void collect(coil_loop *loop)
 {
-    if (posted(loop))
+    if (coil__loop_posted(loop))
         coil__loop_take_inbox(loop);
-    if (coil__list_empty(&loop->ready) && !stopping(loop))
+    if (has_work(loop))
+        coil__loop_poll(loop);
+    else
         wait_for_work(loop);
-    else if (loop->backend->in_flight > 0)
-        poll_backend(loop, 0);
-    if (posted(loop))
+    if (coil__loop_posted(loop))
         coil__loop_take_inbox(loop);
-    if (loop->timers.count > 0)
+    int64_t deadline = coil__loop_first_deadline(loop);
+    if (deadline != COIL_FOREVER)
         coil__timers_expire(loop, coil_loop_time(loop));
 }
 
@@ -277,7 +366,7 @@ static void run_callback(coil_loop *loop, coil__handle *h)
     current->context = outer;
 }
 
-static void run_handle(coil_loop *loop, coil__handle *h)
+static void run_quietly(coil_loop *loop, coil__handle *h)
 {
     if (h->ops == &coil__step_ops)
         coil__step_run(loop, coil_container_of(h, coil__task, step));
@@ -294,7 +383,7 @@ static void run_handle_timed(coil_loop *loop, coil__handle *h)
     else
         snprintf(what, sizeof what, "<%s>", h->ops->what);
     int64_t start = coil_loop_time(loop);
-    run_handle(loop, h);
+    run_quietly(loop, h);
     int64_t took = coil_loop_time(loop) - start;
     if (took < loop->slow_callback_ns)
         return;
@@ -304,27 +393,50 @@ static void run_handle_timed(coil_loop *loop, coil__handle *h)
         fprintf(stderr, "coil: Executing %s took %.3f seconds\n", what, (double)took / 1e9);
 }
 
-static void run_once(coil_loop *loop)
+void coil__loop_run_handle(coil_loop *loop, coil__handle *h)
+{
+    if (coil_unlikely(loop->debug))
+        run_handle_timed(loop, h);
+    else
+        run_quietly(loop, h);
+}
+
+/* Tasks that have not started go on to each other from the first one's stack. */
+static void run_fresh(coil_loop *loop)
+{
+    coil__task *t = coil__loop_take_fresh(loop);
+    if (t)
+        coil__loop_run_handle(loop, &t->step);
+}
+
+void coil__loop_run_once(coil_loop *loop)
 {
     collect(loop);
     coil__loop_begin_snapshot(loop);
-    while (loop->last) {
-        coil__handle *h = coil__loop_pop(loop);
-        if (coil_unlikely(loop->debug))
-            run_handle_timed(loop, h);
-        else
-            run_handle(loop, h);
-    }
+    while (loop->last)
+        coil__loop_run_handle(loop, coil__loop_pop(loop));
+    if (loop->parallel)
+        loop->place->run(loop);
+    else if (loop->newest_first)
+        run_fresh(loop);
 }
 
 /* --- running --------------------------------------------------------------------------------------------------------- */
 
+static void set_backend(coil_loop *loop, coil__backend *b)
+{
+    COIL__GUARD(&loop->backend_latch);
+    loop->backend = b;
+}
+
 int coil__loop_open_backend(coil_loop *loop)
 {
     if (!loop->backend) {
-        int rc = coil__backend_open(loop->options.backend, loop->wake_fd, &loop->backend);
+        coil__backend *b;
+        int rc = coil__backend_open(loop->options.backend, loop->ring_mode, loop->wake_fd, &b);
         if (rc < 0)
             return rc;
+        set_backend(loop, b);
     }
     return loop->backend->ops->attach(loop->backend);
 }
@@ -340,7 +452,7 @@ static int check_runnable(coil_loop *loop)
     return 0;
 }
 
-static int enter(coil_loop *loop)
+int coil__loop_enter(coil_loop *loop)
 {
     coil__current_state *current = coil__current();
     COIL_TRY(coil__loop_open_backend(loop));
@@ -350,11 +462,15 @@ static int enter(coil_loop *loop)
     loop->failure = 0;
     store_relaxed(&loop->owner, current); /* [OWNER-1] */
     current->loop = loop;
+    if (loop->place)
+        loop->place->entered(loop);
     return 0;
 }
 
-static void leave(coil_loop *loop)
+void coil__loop_leave(coil_loop *loop)
 {
+    if (loop->place)
+        loop->place->left(loop);
     store_relaxed(&loop->stopping, 0); /* [STOP-1] consumed */
     store_relaxed(&loop->owner, NULL); /* [OWNER-1] */
     loop->current->loop = NULL;
@@ -364,11 +480,11 @@ static void leave(coil_loop *loop)
 
 static int run(coil_loop *loop)
 {
-    COIL_TRY(enter(loop));
+    COIL_TRY(coil__loop_enter(loop));
     do
-        run_once(loop);
-    while (!stopping(loop) && loop->failure == 0);
-    leave(loop);
+        coil__loop_run_once(loop);
+    while (!coil__loop_stopping(loop) && loop->failure == 0);
+    coil__loop_leave(loop);
     if (loop->failure < 0)
         return coil_raise(loop->failure, "the event loop's backend failed");
     return 0;
@@ -383,8 +499,8 @@ int coil_loop_run_forever(coil_loop *loop)
 static int stop_when_done(coil_future *f, void *arg)
 {
     (void)arg;
-    if (f->state == COIL__FINISHED)
-        f->log_traceback = false; /* run_until_complete raises it */
+    if (coil__future_state(f) == COIL__FINISHED)
+        coil__future_looked_at(f); /* run_until_complete raises it */
     coil_loop_stop(f->loop);
     return 0;
 }
@@ -406,7 +522,7 @@ static int run_until_done(coil_loop *loop, coil_future *f)
     int rc = run(loop);
     coil_future_remove_done_callback(f, stop_when_done, NULL);
     COIL_TRY(rc);
-    if (f->state == COIL__PENDING)
+    if (coil__future_pending(f))
         return coil_raise(COIL_ERUNTIME, "Event loop stopped before Future completed.");
     return 0;
 }
@@ -448,14 +564,18 @@ int coil_loop_close(coil_loop *loop)
         return coil_raise(COIL_EBUSY, "Cannot close a running event loop");
     if (coil__loop_closed(loop))
         return 0;
+    if (loop->place)
+        loop->place->close(loop);
     store_relaxed(&loop->closed, true); /* [CLOSED-1] */
     coil__executor_close(loop);         /* no job posts after this */
     coil__loop_take_inbox(loop);
     discard(&loop->ready);
+    discard(&loop->fresh);
     coil__timers_discard(loop);
-    if (loop->backend) {
-        loop->backend->ops->close(loop->backend, &loop->ready);
-        loop->backend = NULL;
+    coil__backend *b = loop->backend;
+    if (b) {
+        set_backend(loop, NULL);
+        b->ops->close(b, &loop->ready);
         discard(&loop->ready);
     }
     return 0;
@@ -472,6 +592,10 @@ static void destroy(coil_loop *loop)
 
 void coil__loop_unhold(coil_loop *loop)
 {
+    if (coil_unlikely(loop->place != NULL)) {
+        coil__loop_count_shared(loop, -1);
+        return;
+    }
     coil_debug_assert(loop->objects > 0);
     if (--loop->objects == 0 && loop->freed)
         destroy(loop);
@@ -489,6 +613,7 @@ void coil_loop_free(coil_loop *loop)
     coil__loop_hold(loop);
     coil__step_unwind_all(loop);
     coil__agens_forget(loop);
+    coil__followers_cut(loop);
     loop->handler = NULL; /* what they point to may be gone when the last future reports */
     loop->options.default_exception_handler = NULL;
     loop->freed = true;

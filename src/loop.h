@@ -12,7 +12,11 @@
  *    but from its front (cancelled ones are skipped when they get there), so `last` is always in it
  *    A task that suspends may go on with the snapshot on its own stack (step.c), and, when nothing needs
  *    the kernel or the clock, begin the next iteration there too
- * I2 only the thread that runs the loop touches it, but for the fields under "any thread"
+ * I2 only the thread that runs the loop touches it, but for the fields under "any thread", and those with a latch
+ * I3 workers only: the task that was suspended last, until the code that runs next has put it where it belongs
+ * I4 any loop: a task that cannot be started from another's stack: it was cancelled, or there is no stack
+ * I5 tasks of `fresh` run when nothing that was woken is ready; now and then one does anyway, the oldest, so that it does not
+ *    wait for ever (coil__loop_take_fresh)
  */
 #ifndef COIL_LOOP_INTERNAL_H
 #define COIL_LOOP_INTERNAL_H
@@ -24,42 +28,78 @@
 #include "base/atomic.h"
 #include "base/coro.h"
 #include "base/heap.h"
+#include "base/latch.h"
 #include "current.h"
 #include "handle.h"
 
+struct coil__place;
+struct coil__task;
+
 struct coil_loop {
-    coil__list ready;
-    coil__node *last;              /* I1 */
-    coil__coro main;               /* the thread's own stack, while running */
-    coil__current_state *current;  /* of the running thread */
-    coil__stack *spare;            /* of the task that ended last, for the next to start; NULL without one */
+    /* Read by all workers, of their facade; written before they start and after they have ended. */
+    alignas(64) const struct coil__place *place; /* the loop is a worker's; NULL: a loop of its own */
+    coil_loop *facade;             /* the loop that users see: this one, or in a runtime the first worker's */
+    coil_loop **members;           /* of a runtime: all workers' loops; this is members[index]. Borrowed */
+    void *worker;                  /* whose loop it is; only the place's functions know more of it */
+    coil_clock *clock;
+    unsigned member_count, index;
+    int ring_mode;                 /* enum coil_ring_mode */
+    uint32_t budget_full;          /* of a worker: see `budget` */
+    bool parallel;                 /* there are several workers */
+    bool newest_first;             /* the only worker: what has not started stands in `fresh` */
     bool direct;                   /* tasks may switch to the next one without returning here: not in debug mode */
     bool debug;
     bool freed;                    /* coil_loop_free() was called; the memory goes with the last object */
-    size_t objects;                /* futures and handles that point to this loop */
+
+    /* The thread that runs the loop. */
+    alignas(64) coil__list ready;
+    coil__node *last;              /* I1 */
+    coil__current_state *current;  /* of the running thread */
+    coil__stack *spare;            /* of the task that ended last, for the next to start; NULL without one */
+    struct coil__task *leaving;    /* I3 */
+    struct coil__task *handoff;    /* I4 */
+    bool leaving_yields;           /* the leaving task only lets others go first */
+    uint32_t budget;               /* workers only: calls without waiting until one lets others run (step.h) */
+    int64_t objects;               /* futures and handles that point to this loop; in a runtime only the sum counts */
+    coil__coro main;               /* the thread's own stack, while running */
+    coil__list fresh;              /* I5; steps of tasks, newest first */
+    uint32_t fresh_turn;           /* times that something was to be taken */
+    uint32_t fresh_passed;         /* of these, how many in a row it was not, since what was woken went first */
+    int failure;                   /* of the backend: ends the run */
+    uint64_t iterations, wakeups;
+    uint64_t last_number, numbers_left; /* workers only: of default names (task.c) */
+    _Atomic uint64_t handles_run;  /* [BEAT-1] relaxed: one writer, the loop's thread; others look whether it moves */
+
+    /* Any worker, under a latch. */
+    alignas(64) coil__latch tasks_latch; /* other workers end tasks */
+    coil__list tasks;              /* made here and not done, in the order of their creation */
+    size_t task_count;
+    coil__latch timers_latch;      /* other workers cancel timers, and look at the first */
     coil__timer_heap timers;
     uint64_t timer_sequence;
-    coil__list tasks;              /* not done, in the order of their creation */
-    size_t task_count;
+    coil__latch backend_latch;     /* other workers use `backend` under it, and it changes under it */
+    coil__backend *backend;
+    coil__latch shared_latch;      /* the facade's: guards what follows */
     coil__list agens;              /* asynchronous generators in use, in the order of their first use */
+    coil__list followers;          /* of futures that are no tasks (follower.h) */
     coil_executor *executor;       /* the default one; a reference; NULL: not used yet */
     struct coil__port *port;       /* through which jobs on other threads come back; NULL: none yet */
     bool executor_shutdown;        /* the default executor takes no more jobs */
-    coil_clock *clock;
-    coil__backend *backend;
-    int failure;                   /* of the backend: ends the run */
+
+    /* Rarely used. */
     int64_t slow_callback_ns;
     coil_exception_handler *handler;
     void *handler_arg;
     coil_loop_options options;
-    uint64_t iterations, handles_run, wakeups;
 
     /* Any thread. */
     alignas(64) _Atomic(coil__node *) inbox; /* handles from other threads, newest first; linked through next */
     _Atomic int parked;                      /* the loop sleeps, or is about to */
     _Atomic int stopping;
+    _Atomic int notified;                    /* a worker's: it is to get up, for what is in no inbox */
     _Atomic bool closed;
     _Atomic(void *) owner;                   /* the running thread's coil__current(), or NULL */
+    _Atomic int64_t foreign_objects;         /* of a facade: what threads that are no workers have added to `objects` */
     int wake_fd;                             /* eventfd; open from the loop's first to its last moment */
 };
 
@@ -73,9 +113,33 @@ static inline bool coil__loop_closed(const coil_loop *loop)
 /* Takes over what other threads have posted, in the order in which they did. */
 void coil__loop_take_inbox(coil_loop *loop);
 
-/* Appends to the ready queue. On the loop's thread. */
+/* The loop whose thread this is, of the runtime that @loop belongs to; @loop itself without a runtime. */
+coil_loop *coil__loop_here_slow(coil_loop *loop);
+static inline coil_loop *coil__here(coil_loop *loop)
+{
+    return coil_likely(!loop->parallel) ? loop : coil__loop_here_slow(loop);
+}
+
+/* Whether this thread runs @loop, or a worker of its runtime. */
+bool coil__loop_is_here(const coil_loop *loop);
+
+/* The loop that a running task's or callback's objects belong to: the facade; NULL outside a running loop. */
+static inline coil_loop *coil__running_loop(void)
+{
+    coil_loop *loop = coil__current()->loop;
+    return loop ? loop->facade : NULL;
+}
+
+/* A handle has become ready, in a runtime with several workers: a task's step goes to a run queue, anything else to this worker's FIFO. */
+void coil__loop_place(coil_loop *loop, coil__handle *h);
+
+/* Appends to the ready queue. On the loop's thread; in a runtime on any thread. */
 static inline void coil__loop_ready(coil_loop *loop, coil__handle *h)
 {
+    if (coil_unlikely(loop->parallel)) {
+        coil__loop_place(loop, h);
+        return;
+    }
     /* [INBOX-2] relaxed: only a hint, so that what was posted before (by this thread, to a loop that does not run) keeps
      * its place; [INBOX-1] publishes, take_inbox acquires. */
     if (coil_unlikely(load_relaxed(&loop->inbox) != NULL))
@@ -86,6 +150,26 @@ static inline void coil__loop_ready(coil_loop *loop, coil__handle *h)
 /* Appends from any thread, and wakes the loop if it sleeps. */
 void coil__loop_post(coil_loop *loop, coil__handle *h);
 
+/* For workers: one round of the loop's own; ends a sleep; sleeps until the first deadline, a completion or a wake-up. */
+int coil__loop_enter(coil_loop *loop);
+void coil__loop_leave(coil_loop *loop);
+void coil__loop_run_once(coil_loop *loop);
+void coil__loop_notify(coil_loop *loop);
+void coil__loop_run_handle(coil_loop *loop, coil__handle *h);
+void coil__loop_sleep(coil_loop *loop);
+void coil__loop_poll(coil_loop *loop); /* collects what the kernel has completed, without blocking */
+int64_t coil__loop_first_deadline(coil_loop *loop);
+
+static inline bool coil__loop_posted(coil_loop *loop)
+{
+    return load_relaxed(&loop->inbox) != NULL; /* [INBOX-2] a hint; take_inbox acquires */
+}
+
+static inline bool coil__loop_stopping(coil_loop *loop)
+{
+    return load_acquire(&loop->stopping) != 0; /* [STOP-1] */
+}
+
 /* Reports "Exception in callback" for a callback that returned @rc < 0. */
 void coil__loop_report_callback(coil_loop *loop, int rc);
 
@@ -93,9 +177,13 @@ void coil__loop_report_callback(coil_loop *loop, int rc);
 int coil__loop_open_backend(coil_loop *loop);
 
 /* Counting what points to the loop (see `freed`). */
+void coil__loop_count_shared(coil_loop *loop, int64_t n);
 static inline void coil__loop_hold(coil_loop *loop)
 {
-    loop->objects++;
+    if (coil_likely(!loop->place))
+        loop->objects++;
+    else
+        coil__loop_count_shared(loop, 1);
 }
 void coil__loop_unhold(coil_loop *loop);
 

@@ -1,19 +1,36 @@
 /*
  * queue.c - queues between tasks: first in first out, last in first out, least first
  *
- * Called on the loop's thread. put and get wait only while they cannot proceed; who is woken and finds that
- * somebody was faster queues up again at the end. The items lie in one growing array: a ring for FIFO, a stack for
- * LIFO, a binary heap for priorities. Source: asyncio.queues; heapq, comparison by comparison, so that ties come out
- * alike.
+ * Called on the loop's thread, and in a runtime on any worker's. put and get wait only while they cannot proceed; who
+ * is woken and finds that somebody was faster queues up again at the end. The items lie in one growing array: a ring
+ * for FIFO, a stack for LIFO, a binary heap for priorities. Source: asyncio.queues; heapq, comparison by comparison,
+ * so that ties come out alike.
+ *
+ *   Call        finds, under the latch           does, before it leaves the latch
+ *   put         room                             stores the item, wakes a getter
+ *               none                             enlists among the putters; woken, looks again
+ *   get         an item                          takes it, wakes a putter
+ *               none                             enlists among the getters; woken, looks again
+ *   either,     there is what it waited for      wakes the next of its kind: its own turn is not taken
+ *   raising     nothing, or it was cancelled     nothing: whoever makes room or puts will find the others
+ *   join        unfinished items                 enlists
+ *   task_done   the last unfinished item         chooses all joiners, and resolves them without the latch
+ *
+ * Waking: pops waiters until one could be resolved.
  *
  * I1 capacity is 0 or a power of two; head is 0 unless the order is FIFO
  * I2 a comparison that fails changes nothing: comparisons come first, moves after them
+ * I3 as long as getters are pending, there are no more items than getters that were resolved and have not gone on: so
+ *    no item lies there while all getters sleep. The same holds for room and putters.
+ * I4 an item is in the array or somebody's: only who has got it under the latch returns it
+ * I5 a priority queue's comparisons run under the latch, since the heap must stay as it is: they may not use the queue
  */
 #include "queue.h"
 
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/latch.h"
 #include "sync.h"
 
 #define ITEMS_MIN 8
@@ -28,12 +45,13 @@ struct coil_queue {
     const item_order *order;
     coil_queue_less *less; /* of a priority queue */
     void (*drop)(void *item);
+    coil__latch latch;
+    ssize_t items_max;
     void **items;
     size_t head, count, capacity; /* I1 */
-    ssize_t items_max;
     size_t unfinished;
     coil__waiters getters, putters;
-    coil_event finished;
+    coil__waiters joiners;
 };
 
 /* --- the three orders ------------------------------------------------------------------------------------------ */
@@ -127,21 +145,29 @@ static const item_order lifo = {store_last, take_last};
 static const item_order priority = {store_sorted, take_least};
 
 /* Doubles the array as often as it takes. The part of a ring that had wrapped around follows the rest. */
-int coil__queue_reserve(coil_queue *q, size_t n)
+static bool reserve(coil_queue *q, size_t n)
 {
     size_t capacity = q->capacity ? q->capacity : ITEMS_MIN;
     while (capacity < n)
         capacity *= 2;
     if (capacity == q->capacity)
-        return 0;
+        return true;
     void **items = coil__realloc(q->items, capacity * sizeof *items);
     if (!items)
-        return coil_raise(-ENOMEM, NULL);
+        return false;
     if (q->head + q->count > q->capacity)
         memcpy(items + q->capacity, items, (q->head + q->count - q->capacity) * sizeof *items);
     q->items = items;
     q->capacity = capacity;
-    return 0;
+    return true;
+}
+
+int coil__queue_reserve(coil_queue *q, size_t n)
+{
+    coil__guard guard = coil__guard_enter(&q->latch);
+    bool done = reserve(q, n);
+    coil__guard_leave(&guard);
+    return done ? 0 : coil_raise(-ENOMEM, NULL);
 }
 
 /* --- making and freeing ---------------------------------------------------------------------------------------- */
@@ -154,8 +180,8 @@ static int queue_new(ssize_t items_max, const item_order *order, coil_queue_less
     *q = (coil_queue){.order = order, .less = less, .items_max = items_max};
     coil__waiters_init(&q->getters);
     coil__waiters_init(&q->putters);
-    coil__event_init(&q->finished);
-    coil_event_set(&q->finished);
+    coil__waiters_init(&q->joiners);
+    coil__latch_init(&q->latch);
     *queue = q;
     return 0;
 }
@@ -194,7 +220,7 @@ void coil_queue_free(coil_queue *queue)
         return;
     coil__waiters_fini(&queue->getters);
     coil__waiters_fini(&queue->putters);
-    coil__waiters_fini(&queue->finished.waiters);
+    coil__waiters_fini(&queue->joiners);
     for (size_t i = 0; i < queue->count; i++)
         drop_item(queue, queue->items[(queue->head + i) & (queue->capacity - 1)]);
     coil__free(queue->items);
@@ -203,107 +229,173 @@ void coil_queue_free(coil_queue *queue)
 
 /* --- put and get ----------------------------------------------------------------------------------------------- */
 
+static inline bool is_empty(const coil_queue *q)
+{
+    return q->count == 0;
+}
+
+static inline bool is_full(const coil_queue *q)
+{
+    return q->items_max > 0 && q->count >= (size_t)q->items_max;
+}
+
 /*
- * Resolves the first waiter that is not done, and takes all up to it out of the list. Nobody runs on a closed loop; the
- * item that was put or taken stays put or taken then, so that this is no failure of the call.
+ * Resolves the first waiter that is not done, and takes all up to it out of the list; under the latch. Nobody runs on
+ * a closed loop; the item that was put or taken stays put or taken then, so that this is no failure of the call.
  */
 static void wake_next(coil__waiters *waiters)
 {
     while (!coil__list_empty(&waiters->list)) {
         coil__waiter *first = coil__waiter_of_node(coil__list_pop(&waiters->list));
-        if (coil__waiter_pending(first)) {
-            coil_error_release(coil_catch(coil__waiter_wake(first)));
-            return;
-        }
+        int rc = coil__waiter_pending(first) ? coil__waiter_wake(first) : COIL_EINVALIDSTATE;
+        if (rc == COIL_EINVALIDSTATE)
+            continue;
+        coil_error_release(coil_catch(rc));
+        return;
     }
 }
 
-/* Waits for a turn. Whoever was given one and cannot take it passes it on. */
-static int wait_turn(coil_queue *q, coil__waiters *waiters, bool (*blocked)(const coil_queue *))
+/* Waits for a turn. Whoever was given one and cannot take it passes it on (I3). */
+static int wait_turn(coil_queue *q, coil__waiters *waiters, coil__guard *guard, bool (*blocked)(const coil_queue *))
 {
     bool granted;
-    int rc = coil__waiters_wait(waiters, &granted);
+    int rc = coil__waiters_wait_granted(waiters, guard, &granted);
     if (rc < 0 && granted && !blocked(q))
         wake_next(waiters);
     return rc;
 }
 
+/*
+ * Puts, if there is room. @guard holds the latch, and has left it on return. Who waits for its turn passes that on to
+ * @next if it comes to nothing, since the room is still there; NULL: nobody.
+ */
+static int put_and_leave(coil_queue *q, void *item, coil__waiters *next, coil__guard *guard)
+{
+    bool memory = reserve(q, q->count + 1);
+    int rc = memory ? q->order->store(q, item) : -ENOMEM;
+    if (coil_likely(rc == 0)) {
+        q->unfinished++;
+        wake_next(&q->getters);
+    } else if (next) {
+        wake_next(next);
+    }
+    coil__guard_leave(guard);
+    return memory ? rc : coil_raise(-ENOMEM, NULL);
+}
+
+/* Takes an item, of which there is one; the rest as above. */
+static int get_and_leave(coil_queue *q, void **item, coil__waiters *next, coil__guard *guard)
+{
+    int rc = q->order->take(q, item);
+    if (coil_likely(rc == 0))
+        wake_next(&q->putters);
+    else if (next)
+        wake_next(next);
+    coil__guard_leave(guard);
+    return rc;
+}
+
 int coil_queue_put_nowait(coil_queue *queue, void *item)
 {
-    if (coil_queue_full(queue))
-        return coil_raise(COIL_EQUEUEFULL, NULL);
-    COIL_TRY(coil__queue_reserve(queue, queue->count + 1));
-    COIL_TRY(queue->order->store(queue, item));
-    queue->unfinished++;
-    coil_event_clear(&queue->finished);
-    wake_next(&queue->getters);
-    return 0;
+    coil_assert(queue);
+    coil__guard guard = coil__guard_enter(&queue->latch);
+    if (coil_likely(!is_full(queue)))
+        return put_and_leave(queue, item, NULL, &guard);
+    coil__guard_leave(&guard);
+    return coil_raise(COIL_EQUEUEFULL, NULL);
 }
 
 int coil_queue_get_nowait(coil_queue *queue, void **item)
 {
+    coil_assert(queue);
     coil_assert(item);
-    if (coil_queue_empty(queue))
-        return coil_raise(COIL_EQUEUEEMPTY, NULL);
-    COIL_TRY(queue->order->take(queue, item));
-    wake_next(&queue->putters);
-    return 0;
+    coil__guard guard = coil__guard_enter(&queue->latch);
+    if (coil_likely(!is_empty(queue)))
+        return get_and_leave(queue, item, NULL, &guard);
+    coil__guard_leave(&guard);
+    return coil_raise(COIL_EQUEUEEMPTY, NULL);
 }
 
 int coil_queue_put(coil_queue *queue, void *item)
 {
-    COIL_TRY(coil__task_needed());
-    while (coil_queue_full(queue))
-        COIL_TRY(wait_turn(queue, &queue->putters, coil_queue_full));
-    int rc = coil_queue_put_nowait(queue, item);
-    if (rc < 0)
-        wake_next(&queue->putters); /* the room is still there, for the next in line */
+    coil_assert(queue);
+    COIL_TRY(coil__task_may_go_on());
+    int rc = 0;
+    coil__guard guard = coil__guard_enter(&queue->latch);
+    while (rc == 0 && is_full(queue))
+        rc = wait_turn(queue, &queue->putters, &guard, is_full);
+    if (rc == 0)
+        return put_and_leave(queue, item, &queue->putters, &guard);
+    coil__guard_leave(&guard);
     return rc;
 }
 
 int coil_queue_get(coil_queue *queue, void **item)
 {
-    COIL_TRY(coil__task_needed());
-    while (coil_queue_empty(queue))
-        COIL_TRY(wait_turn(queue, &queue->getters, coil_queue_empty));
-    int rc = coil_queue_get_nowait(queue, item);
-    if (rc < 0)
-        wake_next(&queue->getters); /* the item is still there, for the next in line */
+    coil_assert(queue);
+    coil_assert(item);
+    COIL_TRY(coil__task_may_go_on());
+    int rc = 0;
+    coil__guard guard = coil__guard_enter(&queue->latch);
+    while (rc == 0 && is_empty(queue))
+        rc = wait_turn(queue, &queue->getters, &guard, is_empty);
+    if (rc == 0)
+        return get_and_leave(queue, item, &queue->getters, &guard);
+    coil__guard_leave(&guard);
     return rc;
 }
 
 int coil_queue_join(coil_queue *queue)
 {
     coil_assert(queue);
-    COIL_TRY(coil__task_needed());
-    return queue->unfinished > 0 ? coil_event_wait(&queue->finished) : 0;
+    COIL_TRY(coil__task_may_go_on());
+    coil__guard guard = coil__guard_enter(&queue->latch);
+    int rc = queue->unfinished > 0 ? coil__waiters_wait(&queue->joiners, &guard) : 0;
+    coil__guard_leave(&guard);
+    return rc;
 }
 
 int coil_queue_task_done(coil_queue *queue)
 {
     coil_assert(queue);
-    if (queue->unfinished == 0)
-        return coil_raise(-EINVAL, "task_done() called too many times");
-    if (--queue->unfinished == 0)
-        coil_event_set(&queue->finished);
-    return 0;
+    int rc = 0;
+    coil__guard guard = coil__guard_enter(&queue->latch);
+    bool any = queue->unfinished > 0;
+    queue->unfinished -= any;
+    if (any && queue->unfinished == 0)
+        rc = coil__waiters_wake(&queue->joiners, &guard, SIZE_MAX);
+    else
+        coil__guard_leave(&guard);
+    coil_error_release(coil_catch(rc)); /* nobody runs on a closed loop: no failure of this call */
+    return any ? 0 : coil_raise(-EINVAL, "task_done() called too many times");
+}
+
+/* Queries are const for the caller; the latch is taken. */
+static coil_queue *latched(const coil_queue *queue)
+{
+    coil_assert(queue);
+    return (coil_queue *)(uintptr_t)queue;
 }
 
 size_t coil_queue_qsize(const coil_queue *queue)
 {
-    coil_assert(queue);
-    return queue->count;
+    coil_queue *q = latched(queue);
+    COIL__GUARD(&q->latch);
+    return q->count;
 }
 
 bool coil_queue_empty(const coil_queue *queue)
 {
-    return coil_queue_qsize(queue) == 0;
+    coil_queue *q = latched(queue);
+    COIL__GUARD(&q->latch);
+    return is_empty(q);
 }
 
 bool coil_queue_full(const coil_queue *queue)
 {
-    coil_assert(queue);
-    return queue->items_max > 0 && queue->count >= (size_t)queue->items_max;
+    coil_queue *q = latched(queue);
+    COIL__GUARD(&q->latch);
+    return is_full(q);
 }
 
 ssize_t coil_queue_maxsize(const coil_queue *queue)

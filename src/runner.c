@@ -3,10 +3,11 @@
  *
  * Source: asyncio.runners of CPython 3.11.
  */
+#include "runner.h"
+
 #include <coil/agen.h>
 #include <coil/combine.h>
 #include <coil/executor.h>
-#include <coil/runner.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
@@ -16,6 +17,7 @@
 #include "task.h"
 
 enum state { CREATED, INITIALISED, CLOSED };
+enum { ROUNDS_MAX = 100 };
 
 struct coil_runner {
     enum state state;
@@ -30,6 +32,22 @@ int coil_runner_new(const coil_loop_options *options, coil_runner **runner)
     if (!r)
         return coil_raise(-ENOMEM, NULL);
     r->options = options ? *options : (coil_loop_options){.size = sizeof r->options};
+    *runner = r;
+    return 0;
+}
+
+int coil__runner_adopt(coil_loop *loop, coil_runner **runner)
+{
+    coil_runner *r = coil__calloc(sizeof *r);
+    if (!r)
+        return coil_raise(-ENOMEM, NULL);
+    int rc = coil_copy_context(&r->context);
+    if (rc < 0) {
+        coil__free(r);
+        return rc;
+    }
+    r->loop = loop;
+    r->state = INITIALISED;
     *runner = r;
     return 0;
 }
@@ -121,19 +139,33 @@ static int await_all(coil_loop *loop, coil_task **tasks, size_t n)
     return rc;
 }
 
-static int cancel_all_tasks(coil_loop *loop)
+/* The tasks that there are now. @n: how many. */
+static int cancel_tasks(coil_loop *loop, size_t *n)
 {
     coil_task **tasks;
-    size_t n;
     int rc = 0;
-    COIL_TRY(coil_all_tasks(loop, &tasks, &n));
-    for (size_t i = 0; i < n; i++)
-        coil_task_cancel(tasks[i], NULL);
-    if (n > 0)
-        rc = await_all(loop, tasks, n);
-    for (size_t i = 0; rc == 0 && i < n; i++)
+    COIL_TRY(coil_all_tasks(loop, &tasks, n));
+    for (size_t i = 0; i < *n; i++)
+        coil__future_cancel(tasks[i], NULL); /* at once, not when the loop runs next */
+    if (*n > 0)
+        rc = await_all(loop, tasks, *n);
+    for (size_t i = 0; rc == 0 && i < *n; i++)
         report_failed(loop, tasks[i]);
-    coil_tasks_free(tasks, n);
+    coil_tasks_free(tasks, *n);
+    return rc;
+}
+
+/*
+ * Other workers go on while this one looks, and tasks that it has not cancelled yet may make others: so it looks again. Not
+ * for ever: there may be tasks that make others even when they are cancelled. asyncio looks once.
+ */
+static int cancel_all_tasks(coil_loop *loop)
+{
+    size_t n;
+    int rc, rounds = 0;
+    do
+        rc = cancel_tasks(loop, &n);
+    while (rc == 0 && n > 0 && loop->parallel && ++rounds < ROUNDS_MAX);
     return rc;
 }
 

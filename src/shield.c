@@ -3,6 +3,10 @@
  *
  * The outer future and both callbacks are one object. Source: asyncio.tasks.shield of CPython 3.11.
  *
+ * In a runtime the callbacks may run on two workers at the same time, and with a cancellation on a third. There is
+ * nothing to guard: which of them ends the outer future its own latch decides, and whether the inner one's callback
+ * is taken out or runs the inner one's latch; each callback holds a reference of its own.
+ *
  * I1 the inner future's callback, while registered or ready, holds a reference to the outer future
  * I2 the outer future holds a reference to the inner one, whose value it shows
  */
@@ -10,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "error.h"
+#include "follower.h"
 #include "loop.h"
 #include "task.h"
 
@@ -17,11 +22,13 @@ typedef struct shield {
     coil_future outer;
     coil_future *inner; /* I2 */
     coil__handle inner_done, outer_done;
+    coil__follower follower;
 } shield;
 
 static void shield_free(coil_future *f)
 {
     shield *s = coil_container_of(f, shield, outer);
+    coil__follower_leave(&s->follower, f->loop);
     coil__future_fini(f);
     coil_release(s->inner);
     coil__object_free(s, sizeof *s);
@@ -29,11 +36,10 @@ static void shield_free(coil_future *f)
 
 static bool shield_cancel(coil_future *f, coil_error *message)
 {
-    f->log_traceback = false;
-    if (f->state != COIL__PENDING)
+    coil__future_looked_at(f);
+    if (!coil__future_pending(f))
         return false;
-    coil__future_set_cancelled(f, coil_error_retain(message), NULL);
-    return true;
+    return coil__future_set_cancelled(f, coil_error_retain(message), NULL) != COIL_EINVALIDSTATE;
 }
 
 static coil_future *shield_owner(coil_future *f)
@@ -43,21 +49,28 @@ static coil_future *shield_owner(coil_future *f)
 
 static const coil__future_class shield_class = {"Future", shield_cancel, shield_free, shield_owner};
 
+/* Of a future whose owner may be taking it. */
+static void *value_of(coil_future *f)
+{
+    COIL__GUARD(&f->latch);
+    return f->value;
+}
+
 static void inner_done_run(coil__handle *h)
 {
     shield *s = coil_container_of(h, shield, inner_done);
     coil_future *inner = s->inner, *outer = &s->outer;
-    if (outer->state != COIL__PENDING) {
-        if (inner->state == COIL__FINISHED)
-            inner->log_traceback = false;
-    } else if (inner->state == COIL__CANCELLED) {
+    if (!coil__future_pending(outer)) {
+        if (coil__future_state(inner) == COIL__FINISHED)
+            coil__future_looked_at(inner);
+    } else if (coil__future_state(inner) == COIL__CANCELLED) {
         coil__future_set_cancelled(outer, NULL, NULL);
     } else {
         coil_error *e = coil__future_get_error(inner);
         if (e)
             coil__future_fail(outer, e);
         else
-            coil__future_finish(outer, inner->value, NULL);
+            coil__future_finish(outer, value_of(inner), NULL);
     }
     coil_release(outer); /* I1 */
 }
@@ -80,18 +93,31 @@ static void outer_done_run(coil__handle *h)
 static void outer_done_discard(coil__handle *h)
 {
     shield *s = coil_container_of(h, shield, outer_done);
-    if (s->outer.state != COIL__PENDING)
+    if (!coil__future_pending(&s->outer))
         coil_release(&s->outer); /* counted */
 }
 
 static const coil__handle_ops outer_done_ops = {outer_done_run, outer_done_discard, "shield"};
 
+/* The loop is going. */
+static void cut(coil__follower *f)
+{
+    shield *s = coil_container_of(f, shield, follower);
+    if (coil__future_remove_handle(s->inner, &s->inner_done))
+        coil_release(&s->outer); /* I1 */
+}
+
 static int follow(shield *s)
 {
     coil__handle_init(&s->inner_done, &inner_done_ops);
     coil__handle_init(&s->outer_done, &outer_done_ops);
-    COIL_TRY(coil__future_add_handle(s->inner, &s->inner_done));
-    coil_retain(&s->outer); /* I1 */
+    coil_retain(&s->outer); /* I1: it may run before the call is over */
+    int rc = coil__future_add_handle(s->inner, &s->inner_done);
+    if (rc < 0) {
+        coil_release(&s->outer); /* I1 */
+        return rc;
+    }
+    coil__follower_join(&s->follower, s->inner);
     return coil__future_add_counted_handle(&s->outer, &s->outer_done);
 }
 
@@ -99,7 +125,7 @@ int coil_shield_(coil_awaitable awaitable, coil_future **future)
 {
     coil_future *inner;
     COIL_TRY(coil_ensure_future_(awaitable, &inner));
-    if (inner->state != COIL__PENDING) {
+    if (!coil__future_pending(inner)) {
         *future = inner;
         return 0;
     }
@@ -109,6 +135,7 @@ int coil_shield_(coil_awaitable awaitable, coil_future **future)
         return coil_raise(-ENOMEM, NULL);
     }
     coil__future_init(&s->outer, &shield_class, inner->loop);
+    coil__follower_init(&s->follower, cut);
     s->inner = inner;
     int rc = follow(s);
     if (rc < 0)

@@ -1,7 +1,7 @@
 /*
  * stats.c - what a loop has done, and which backend does it
  */
-#include <stdio.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/utsname.h>
 
@@ -14,25 +14,32 @@ void coil_loop_get_stats(const coil_loop *loop, coil_loop_stats *stats)
     *stats = (coil_loop_stats){
         .size = sizeof *stats,
         .iterations = loop->iterations,
-        .handles = loop->handles_run,
+        .handles = load_relaxed(&loop->handles_run), /* [BEAT-1] */
         .wakeups = loop->wakeups,
         .timers = loop->timers.count,
         .tasks = loop->task_count,
     };
     if (!loop->backend)
         return;
-    stats->kernel_waits = loop->backend->counters.kernel_waits;
-    stats->submissions = loop->backend->counters.submissions;
-    stats->completions = loop->backend->counters.completions;
+    stats->kernel_waits = load_relaxed(&loop->backend->counters.kernel_waits); /* [BACKEND-1] and those below */
+    stats->submissions = load_relaxed(&loop->backend->counters.submissions);
+    stats->completions = load_relaxed(&loop->backend->counters.completions);
 }
 
-/* The release of the running kernel; written once, before the first answer is given. */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static struct utsname kernel; /* written once, before the first answer is given */
+
+static void ask_kernel(void)
+{
+    if (uname(&kernel) < 0)
+        strcpy(kernel.release, "unknown");
+}
+
+/* The release of the running kernel. */
 static const char *kernel_release(void)
 {
-    static struct utsname name;
-    if (!name.release[0] && uname(&name) < 0)
-        return "unknown";
-    return name.release;
+    pthread_once(&once, ask_kernel);
+    return kernel.release;
 }
 
 int coil_loop_backend_info(coil_loop *loop, coil_backend_info *info)

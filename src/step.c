@@ -6,6 +6,10 @@
  * ended runs a fresh successor on its own stack, without any switch; else it leaves its stack as the loop's spare one, on
  * which the next task to start will run, from whatever stack it is started.
  *
+ * On a worker of a runtime the next task comes from its run queues instead, and a task that suspends is put where it
+ * belongs by the code that runs next (place.h). A step may end on another thread than it began on: after a switch the
+ * running loop is found anew.
+ *
  * I1 loop->current->task and ->stack are set by whoever hands the processor over, before the switch
  * I2 loop->spare is the stack of the task that ended last, or NULL; it is touched only after that task has left
  */
@@ -14,6 +18,9 @@
 #include "agen.h"
 #include "base/alloc.h"
 #include "error.h"
+
+/* The oldest has its turn rarely: each time a tree of tasks is entered at another end, and memory grows by its depth. */
+enum { FRESH_OLDEST_EVERY = 1 << 16, FRESH_PASSED_MAX = 1024, FRESH_PAUSE_EVERY = 63 };
 
 static void step_run_handle(coil__handle *h)
 {
@@ -41,6 +48,50 @@ static void forget_arg(coil__task *t, bool ran)
     t->arg = NULL;
 }
 
+coil__task *coil__loop_take_fresh(coil_loop *loop)
+{
+    if (coil__list_empty(&loop->fresh) || ++loop->fresh_turn % FRESH_PAUSE_EVERY == 0)
+        return NULL;
+    bool neglected = loop->fresh_passed >= FRESH_PASSED_MAX || loop->fresh_turn % FRESH_OLDEST_EVERY == 0;
+    if (!coil__list_empty(&loop->ready) && !neglected) {
+        loop->fresh_passed++;
+        return NULL;
+    }
+    loop->fresh_passed = 0;
+    coil__node *node = neglected ? coil__list_last(&loop->fresh) : coil__list_first(&loop->fresh);
+    coil__node_unlink(node);
+    store_relaxed(&loop->handles_run, load_relaxed(&loop->handles_run) + 1); /* [BEAT-1] */
+    return coil_container_of(coil__handle_of_node(node), coil__task, step);
+}
+
+bool coil__step_take_cancel(coil__task *t)
+{
+    COIL__GUARD(&t->future.latch);
+    bool must = load_relaxed(&t->must_cancel); /* [TASK-2] */
+    store_relaxed(&t->must_cancel, false);
+    t->future.asked = 0;
+    if (must)
+        t->future.round++;
+    return must;
+}
+
+/* What it was last cancelled with, with a reference: another worker may cancel it again meanwhile. */
+static coil_error *cancel_message(coil__task *t)
+{
+    COIL__GUARD(&t->future.latch);
+    return coil_error_retain(t->future.cancel_message);
+}
+
+/* The body returned a value, but the task was told to be cancelled since its last step began. */
+static void complete_cancelled(coil__task *t, void *value)
+{
+    coil_future *f = &t->future;
+    coil__step_take_cancel(t);
+    if (f->drop)
+        f->drop(value);
+    coil__future_set_cancelled(f, cancel_message(t), NULL);
+}
+
 /* asyncio's step, rules 3 to 5: what the body came to becomes the task's result. */
 static void complete(coil__task *t, int rc, void *value)
 {
@@ -50,13 +101,9 @@ static void complete(coil__task *t, int rc, void *value)
         if (rc >= 0 && f->drop)
             f->drop(value);
         coil__future_set_cancelled(f, NULL, NULL);
-    } else if (coil_likely(rc >= 0) && coil_likely(!t->must_cancel)) {
-        coil__future_finish(f, value, f->drop);
-    } else if (rc >= 0) {
-        t->must_cancel = false;
-        if (f->drop)
-            f->drop(value);
-        coil__future_set_cancelled(f, coil_error_retain(f->cancel_message), NULL);
+    } else if (coil_likely(rc >= 0)) {
+        if (coil__future_finish_unless(f, &t->must_cancel, value, f->drop) == COIL_EINVALIDSTATE)
+            complete_cancelled(t, value);
     } else if (rc == -ECANCELED) {
         coil__future_set_cancelled(f, NULL, coil_catch(rc));
     } else {
@@ -64,28 +111,36 @@ static void complete(coil__task *t, int rc, void *value)
     }
 }
 
+static void leave_list(coil__task *t)
+{
+    coil_loop *loop = t->future.loop;
+    coil_loop *maker = coil_likely(!loop->parallel) ? loop : loop->members[t->maker];
+    COIL__GUARD(&maker->tasks_latch);
+    coil__node_unlink(&t->all);
+    maker->task_count--;
+}
+
 /* The task is done: out of the loop's list, and its reference with it. @t may be freed. */
 static void retire(coil__task *t)
 {
-    coil_loop *loop = t->future.loop;
     coil_assert(t->open_scopes == 0); /* a timeout or group was entered and not left */
+    coil_assert(t->pins == 0);        /* a coil_pin() without its coil_unpin() */
     coil__error_drop(t->error);
     t->error = NULL;
-    coil__node_unlink(&t->all);
-    loop->task_count--;
+    leave_list(t);
     coil_release(&t->future);
 }
 
 /* Cancelled before its first step; the closing of a generator runs all the same. */
 static bool never_runs(const coil__task *t)
 {
-    return t->must_cancel && t->fn != coil__agen_close_body;
+    return load_relaxed(&t->must_cancel) && t->fn != coil__agen_close_body; /* [TASK-2] */
 }
 
 /* A task cancelled before its first step: its body never runs. */
 static void cancel_before_start(coil__task *t)
 {
-    t->must_cancel = false;
+    coil__step_take_cancel(t);
     forget_arg(t, false);
     coil__future_set_cancelled(&t->future, NULL, coil__future_make_cancelled_error(&t->future));
     retire(t);
@@ -119,23 +174,20 @@ static void run_body(coil__task *t)
     complete(t, rc, value);
 }
 
-/* A fresh task that can run on the stack of one that has just ended. */
-static coil__task *fresh_successor(coil_loop *loop, const coil__coro *coro)
+/* Whether a fresh task can run on the stack of one that has just ended. */
+static bool fits(const coil__task *t, const coil__coro *coro)
 {
-    coil__task *t = coil__loop_next_step(loop);
-    if (!t || started(t) || t->must_cancel || t->stack_bytes != coro->stack->bytes ||
-        t->coro.fp_control || coro->fp_control)
-        return NULL;
-    coil__loop_pop(loop);
-    return t;
+    return !started(t) && !load_relaxed(&t->must_cancel) && t->stack_bytes == coro->stack->bytes && /* [TASK-2] */
+           !t->coro.fp_control && !coro->fp_control;
 }
 
-static void adopt(coil__task *t, const coil__coro *coro)
+static void adopt(coil_loop *loop, coil__task *t, const coil__coro *coro)
 {
     t->coro = *coro;
     t->top = &t->coro;
+    t->home = (uint8_t)loop->index;
     t->coro.stack->owner = t;
-    set_running(t->future.loop, t, t->coro.stack);
+    set_running(loop, t, t->coro.stack);
 }
 
 static void overflow_name(const void *owner, char *buf, size_t size)
@@ -167,21 +219,35 @@ static bool prepare_start(coil_loop *loop, coil__task *t, const char **reason)
     stack->overflow_name = overflow_name;
     coil__coro_init(&t->coro, stack, t->coro.fp_control, task_entry, t);
     t->top = &t->coro;
+    t->home = (uint8_t)loop->index;
     return true;
 }
 
-/* To whom a task that suspends or has ended hands over. Tasks that will not start are left to the main stack. */
-static inline coil__coro *next_coro(coil_loop *loop)
+/*
+ * Prepares to hand over to @t, NULL: to the main stack. A task that will not start, being cancelled or without a stack, is left
+ * to the main stack, which takes it next.
+ */
+static inline coil__coro *hand_over(coil_loop *loop, coil__task *t)
 {
     const char *reason;
-    coil__task *t = coil__loop_next_step(loop);
-    if (t && (coil_likely(started(t)) || (!t->must_cancel && prepare_start(loop, t, &reason)))) {
-        coil__loop_pop(loop);
+    if (t && (coil_likely(started(t)) ||
+              (!load_relaxed(&t->must_cancel) && prepare_start(loop, t, &reason)))) { /* [TASK-2] */
         set_running(loop, t, t->top->stack);
         return t->top;
     }
+    loop->handoff = t;
     set_main(loop);
     return &loop->main;
+}
+
+/* Another coroutine has been switched away from on this worker. */
+static inline void landed(coil_loop *loop)
+{
+    if (coil_unlikely(loop->parallel)) {
+        coil_loop *here = coil__here(loop);
+        if (here->leaving)
+            coil__step_settle(here);
+    }
 }
 
 /* The bottom of every task's stack. */
@@ -190,18 +256,21 @@ static void task_entry(void *arg)
     coil__task *t = arg;
     coil_loop *loop = t->future.loop;
     coil__coro self;
-    do {
+    landed(loop);
+    for (;;) {
         run_body(t);
+        loop = coil__here(loop);
         self = t->coro;
         t->coro.stack = NULL;
         t->top = NULL;
+        loop->current->task = NULL; /* @t may go: what its drop functions raise is the thread's */
         retire(t);
-        loop->current->task = NULL;
-        t = fresh_successor(loop, &self);
-        if (t)
-            adopt(t, &self);
-    } while (t);
-    coil__coro *to = next_coro(loop);
+        t = coil__loop_next_task(loop);
+        if (!t || !fits(t, &self))
+            break;
+        adopt(loop, t, &self);
+    }
+    coil__coro *to = hand_over(loop, t);
     coil__step_drop_spare(loop);
     loop->spare = self.stack; /* I2 */
     coil__coro_leave(&self, to);
@@ -225,11 +294,15 @@ static bool start(coil_loop *loop, coil__task *t)
 
 void coil__step_run(coil_loop *loop, coil__task *t)
 {
-    if (!started(t) && !start(loop, t))
-        return;
-    set_running(loop, t, t->top->stack);
-    coil__coro_switch(&loop->main, t->top);
-    coil_debug_assert(loop->current->task == NULL);
+    for (; t; t = loop->handoff) {
+        loop->handoff = NULL;
+        if (!started(t) && !start(loop, t))
+            continue;
+        set_running(loop, t, t->top->stack);
+        coil__coro_switch(&loop->main, t->top);
+        landed(loop);
+        coil_debug_assert(loop->current->task == NULL);
+    }
 }
 
 void coil__step_drop_spare(coil_loop *loop)
@@ -241,19 +314,56 @@ void coil__step_drop_spare(coil_loop *loop)
 
 /* --- suspending -------------------------------------------------------------------------------------------------------- */
 
-static inline void switch_away(coil__task *t)
+/* Hands over to whoever is next; returns in the task's next step. */
+static inline __attribute__((always_inline)) void switch_away(coil__task *t)
 {
-    coil_loop *loop = t->future.loop;
-    coil__coro *from = t->top, *to = next_coro(loop);
-    if (to != from)
-        coil__coro_switch(from, to);
+    coil_loop *loop = coil__here(t->future.loop);
+    coil__task *next = coil__loop_next_task(loop);
+    if (next == t)
+        return;
+    coil__coro_switch(t->top, hand_over(loop, next));
+    landed(t->future.loop);
+}
+
+/* The same on a worker: it will be settled by the code that runs next. */
+static __attribute__((noinline)) void leave(coil__task *t, bool yields)
+{
+    coil_loop *here = coil__here(t->future.loop);
+    here->leaving = t;
+    here->leaving_yields = yields;
+    switch_away(t);
+}
+
+/* A task that waits, at the latest now that its stack is not used any more: registers it, or wakes it if that is in vain. */
+static void register_waiter(coil__task *t)
+{
+    coil_future *f = t->waiter;
+    {
+        COIL__GUARD(&f->latch);
+        if (coil__future_pending(f)) {
+            coil__list_append(&f->callbacks, &t->step.node);
+            return; /* it is its waker's from here on */
+        }
+    }
+    coil__loop_place(f->loop, &t->step);
+}
+
+void coil__step_settle(coil_loop *loop)
+{
+    coil__task *t = loop->leaving;
+    loop->leaving = NULL;
+    if (!loop->leaving_yields)
+        register_waiter(t);
+    else if (coil__task_pinned(t))
+        coil__list_append(&loop->ready, &t->step.node);
+    else
+        loop->place->yielded(loop, t);
 }
 
 /* What the step raises instead of @e, for a task that was told to be cancelled or to exit. */
 static coil_error *interfere(coil__task *t, coil_error *e)
 {
-    if (t->must_cancel) {
-        t->must_cancel = false;
+    if (coil__step_take_cancel(t)) {
         if (coil_error_code(e) == -ECANCELED)
             return e;
         coil_error_release(e);
@@ -265,6 +375,17 @@ static coil_error *interfere(coil__task *t, coil_error *e)
     return coil_error_new(COIL_EGENERATOREXIT, NULL);
 }
 
+/* What was awaited; whoever cancels the task does not find it any more. */
+static inline coil_future *take_waiter(coil__task *t)
+{
+    if (!t->waiter) /* which the task alone writes */
+        return NULL;
+    COIL__GUARD(&t->future.latch);
+    coil_future *waiter = t->waiter;
+    t->waiter = NULL;
+    return waiter;
+}
+
 /* asyncio's step, rules 1 and 2: what the step that has just begun raises in the body. 0 for nothing. */
 static int begin_step(coil__task *t)
 {
@@ -272,13 +393,10 @@ static int begin_step(coil__task *t)
         return coil_raise(COIL_EGENERATOREXIT, NULL);
     coil_error *e = t->thrown;
     t->thrown = NULL;
-    coil_future *waiter = t->waiter;
-    if (waiter) {
-        t->waiter = NULL;
+    coil_future *waiter = take_waiter(t);
+    if (waiter)
         e = coil__future_get_error(waiter);
-        coil_release(waiter);
-    }
-    if (coil_unlikely(t->must_cancel | t->must_exit))
+    if (coil_unlikely(load_relaxed(&t->must_cancel) | t->must_exit)) /* [TASK-2] what take_waiter's latch shows */
         e = interfere(t, e);
     if (coil_likely(!e))
         return 0;
@@ -290,28 +408,78 @@ int coil__task_yield(coil__task *t)
 {
     if (coil_unlikely(t->dying))
         return coil_raise(COIL_EGENERATOREXIT, NULL);
-    coil__loop_ready(t->future.loop, &t->step);
-    switch_away(t);
-    if (coil_likely(!t->thrown) && coil_likely(!(t->must_cancel | t->must_exit | t->dying)))
-        return 0; /* what begin_step() comes to without a waiter and anything to raise */
+    if (coil_likely(!t->future.loop->parallel)) {
+        coil__loop_ready(t->future.loop, &t->step);
+        switch_away(t);
+    } else {
+        leave(t, true);
+    }
+    if (coil_likely(!t->thrown) && coil_likely(!(load_relaxed(&t->must_cancel) | t->must_exit | t->dying)))
+        return 0; /* [TASK-2] what begin_step() comes to without a waiter and anything to raise */
     return begin_step(t);
 }
 
-/* asyncio's step, rule 7: registers with what is awaited, or arranges for the error. */
+int coil__task_spend(coil__task *t)
+{
+    coil_loop *here = coil__here(t->future.loop);
+    if (coil_likely(here->budget > 0)) {
+        here->budget--;
+        return 0;
+    }
+    here->budget = here->budget_full;
+    return coil__task_yield(t);
+}
+
+/* The future is not one that @t can wait for: NULL if it is. Gives. */
+static coil_error *cannot_wait(const coil__task *t, const coil_future *f)
+{
+    if (coil_unlikely(f == &t->future))
+        return coil_error_new(COIL_ERUNTIME, "Task cannot await on itself");
+    if (coil_unlikely(f->loop != t->future.loop))
+        return coil_error_new(COIL_EWRONGLOOP, "Task got Future attached to a different loop");
+    return NULL;
+}
+
+/* From here on who cancels the task cancels @f. True if the task was to be cancelled before. */
+static inline bool set_waiter(coil__task *t, coil_future *f)
+{
+    COIL__GUARD(&t->future.latch);
+    t->waiter = f;
+    return load_relaxed(&t->must_cancel); /* [TASK-2] */
+}
+
+/* The task was to be cancelled before it began to wait for @f. */
+static __attribute__((cold)) void cancel_at_once(coil__task *t, coil_future *f)
+{
+    coil_error *message = cancel_message(t);
+    if (coil__future_cancel(f, message))
+        coil__step_take_cancel(t);
+    coil_error_release(message);
+}
+
+/* asyncio's step, rule 7: registers with what is awaited, or arranges for the error; then lets others run. */
 static void wait_on(coil__task *t, coil_future *f)
 {
     coil_loop *loop = t->future.loop;
-    if (coil_unlikely(f == &t->future || f->loop != loop)) {
-        t->thrown = f == &t->future ? coil_error_new(COIL_ERUNTIME, "Task cannot await on itself")
-                                    : coil_error_new(COIL_EWRONGLOOP,
-                                                     "Task got Future attached to a different loop");
-        coil__loop_ready(loop, &t->step);
+    t->thrown = cannot_wait(t, f);
+    if (coil_unlikely(t->thrown != NULL)) {
+        if (loop->parallel) {
+            leave(t, true);
+        } else {
+            coil__loop_ready(loop, &t->step);
+            switch_away(t);
+        }
         return;
     }
-    t->waiter = coil_retain(f);
-    coil__list_append(&f->callbacks, &t->step.node);
-    if (coil_unlikely(t->must_cancel) && coil__future_cancel(f, t->future.cancel_message))
-        t->must_cancel = false;
+    bool cancel = set_waiter(t, f);
+    if (coil_likely(!loop->parallel))
+        coil__list_append(&f->callbacks, &t->step.node);
+    if (coil_unlikely(cancel))
+        cancel_at_once(t, f);
+    if (coil_likely(!loop->parallel))
+        switch_away(t);
+    else
+        leave(t, false);
 }
 
 int coil_await(coil_future *f, void **result)
@@ -319,14 +487,17 @@ int coil_await(coil_future *f, void **result)
     coil__task *t = coil__task_current();
     if (!t)
         return coil__task_missing();
-    if (f->state == COIL__PENDING) {
+    if (coil__future_pending(f)) {
         if (coil_unlikely(t->dying))
             return coil_raise(COIL_EGENERATOREXIT, NULL);
         wait_on(t, f);
-        switch_away(t);
         COIL_TRY(begin_step(t));
     }
-    return coil_future_result(f, result);
+    if (coil_unlikely(coil__future_state(f) != COIL__FINISHED) || coil_unlikely(f->error != NULL))
+        return coil_future_result(f, result);
+    if (result)
+        *result = f->value;
+    return 0;
 }
 
 /* --- unwinding --------------------------------------------------------------------------------------------------------- */
@@ -339,14 +510,10 @@ static void unwind(coil_loop *loop, coil__task *t)
     t->dying = true;
     coil__node_unlink(&t->step.node);
     if (!started(t)) {
-        t->must_cancel = true;
         cancel_before_start(t);
         return;
     }
-    if (t->waiter) {
-        coil_release(t->waiter);
-        t->waiter = NULL;
-    }
+    t->waiter = NULL;
     coil__step_run(loop, t);
 }
 

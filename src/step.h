@@ -5,19 +5,42 @@
 #define COIL_STEP_H
 
 #include "loop.h"
+#include "place.h"
 #include "task.h"
 
 /* Marks a handle as a task's step. */
 extern const coil__handle_ops coil__step_ops;
 
 /* Tells one step of the loop's tasks from another, for as long as it runs. */
-static inline uint32_t coil__step_id(const coil_loop *loop)
+static inline uint32_t coil__step_id(coil_loop *loop)
 {
-    return (uint32_t)loop->handles_run;
+    return (uint32_t)load_relaxed(&coil__here(loop)->handles_run); /* [BEAT-1] */
 }
 
 /* Runs one step of @t, and whatever other tasks it hands the processor to, from the main stack. */
 void coil__step_run(coil_loop *loop, coil__task *t);
+
+/* The task's must_cancel, which is cleared. */
+bool coil__step_take_cancel(coil__task *t);
+
+/*
+ * A call that need not wait is about to go on. In a runtime it has used a part of its worker's budget: when that is spent, it
+ * lets others go first, so that a task which never has to wait does not keep its worker. 0 or the error thrown in.
+ */
+int coil__task_spend(coil__task *t);
+static inline int coil__task_cooperate(coil__task *t)
+{
+    coil_loop *loop = t->future.loop;
+    if (coil_likely(!loop->place))
+        return 0;
+    if (coil_unlikely(loop->parallel) || coil_unlikely(loop->budget == 0))
+        return coil__task_spend(t);
+    loop->budget--;
+    return 0;
+}
+
+/* Puts the task that was suspended last on @loop, a worker's, where it belongs: the code that runs next calls it (I3 of loop.h). */
+void coil__step_settle(coil_loop *loop);
 
 /* The loop is going: ends every task that is not done, raising COIL_EGENERATOREXIT in it. */
 void coil__step_unwind_all(coil_loop *loop);
@@ -31,9 +54,12 @@ static inline coil__handle *coil__loop_pop(coil_loop *loop)
     coil__node *node = coil__list_pop(&loop->ready);
     if (node == loop->last)
         loop->last = NULL; /* I1 of loop.h */
-    loop->handles_run++;
+    store_relaxed(&loop->handles_run, load_relaxed(&loop->handles_run) + 1); /* [BEAT-1] */
     return coil__handle_of_node(node);
 }
+
+/* A task that has not started, if it is its turn (I5 of loop.h); now and then none, so that the kernel is looked at. */
+coil__task *coil__loop_take_fresh(coil_loop *loop);
 
 static inline void coil__loop_begin_snapshot(coil_loop *loop)
 {
@@ -45,26 +71,34 @@ static inline void coil__loop_begin_snapshot(coil_loop *loop)
 static inline bool coil__loop_nothing_to_collect(coil_loop *loop)
 {
     return !coil__list_empty(&loop->ready) && /* first: a closed loop, which has no backend, has none */
-           loop->timers.count == 0 && loop->backend->in_flight == 0 &&
-           load_relaxed(&loop->inbox) == NULL && /* [INBOX-2] */
-           load_acquire(&loop->stopping) == 0;   /* [STOP-1] */
+           loop->timers.count == 0 && !coil__backend_busy(loop->backend) &&
+           !coil__loop_posted(loop) && !coil__loop_stopping(loop);
 }
 
 /*
- * The step that is to run next, if it may run without returning to the main stack: it is at the front of the ready queue
- * and of the snapshot, or begins the next one. NULL: go back to the main stack. It stays in the queue until it is popped.
+ * The task whose step runs next, if it may run without returning to the main stack: its step is at the front of the ready
+ * queue and of the snapshot, or begins the next one; or, on a worker, the next in the run queues once the snapshot is over.
+ * It is taken out of its queue. NULL: go back to the main stack.
  */
-static inline coil__task *coil__loop_next_step(coil_loop *loop)
+static inline __attribute__((always_inline)) coil__task *coil__loop_next_task(coil_loop *loop)
 {
     if (coil_unlikely(!loop->direct))
         return NULL;
     if (!loop->last) {
+        if (coil_unlikely(loop->place != NULL)) {
+            coil__task *t = loop->parallel ? loop->place->next(loop) : coil__loop_take_fresh(loop);
+            if (t || loop->parallel)
+                return t;
+        }
         if (!coil__loop_nothing_to_collect(loop))
             return NULL;
         coil__loop_begin_snapshot(loop);
     }
     coil__handle *h = coil__handle_of_node(coil__list_first(&loop->ready));
-    return h->ops == &coil__step_ops ? coil_container_of(h, coil__task, step) : NULL;
+    if (h->ops != &coil__step_ops)
+        return NULL;
+    coil__loop_pop(loop);
+    return coil_container_of(h, coil__task, step);
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include "task.h"
 
 #include <coil/combine.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,38 +14,163 @@
 #include "base/atomic.h"
 #include "context.h"
 #include "error.h"
+#include "place.h"
 #include "step.h"
 #include "timer.h"
+
+enum { NUMBERS_BLOCK = 1024 };
 
 static _Atomic uint64_t numbers; /* of default names; one sequence a process, as in asyncio */
 
 /* --- class ------------------------------------------------------------------------------------------------------------- */
 
-/*
- * A chain of tasks that await each other is walked, not recursed into: it may be longer than the stack is deep. A pending task
- * never refuses, so that only the last one of the chain is marked. Tasks in a circle are each met once.
- */
-static bool task_cancel(coil_future *f, coil_error *message)
+enum met { MARKED, WAITS, DONE };
+enum { CANCELLING_MOST = (1 << 24) - 1, IN_FLIGHT_MOST = (1 << 8) - 1 };
+
+/* All tasks of the loop or runtime that are not done. */
+static size_t count_tasks(const coil_loop *loop)
 {
-    size_t met = 0, tasks = f->loop->task_count;
-    f->log_traceback = false;
-    if (f->state != COIL__PENDING)
-        return false;
-    coil__task *t = coil__task_of(f);
-    for (t->cancelling++; t->waiter; t->cancelling++) {
-        coil_future *waiter = t->waiter;
-        bool task = waiter->class == &coil__task_class && waiter->state == COIL__PENDING;
-        if (!task && coil__future_cancel(waiter, message))
-            return true;
-        if (!task || ++met == tasks)
-            break;
-        waiter->log_traceback = false;
-        t = coil__task_of(waiter);
+    size_t n = 0;
+    if (coil_likely(!loop->parallel))
+        return loop->task_count;
+    for (unsigned i = 0; i < loop->member_count; i++) {
+        COIL__GUARD(&loop->members[i]->tasks_latch);
+        n += loop->members[i]->task_count;
     }
-    t->must_cancel = true;
+    return n;
+}
+
+static void mark(coil__task *t, coil_error *message, coil__request *request)
+{
+    store_relaxed(&t->must_cancel, true); /* [TASK-2] */
+    if (t == coil__current()->task)
+        t->future.asked |= COIL__ASKED_SELF;
+    else if ((t->future.asked & COIL__ASKED_MOST) < COIL__ASKED_MOST)
+        t->future.asked++;
+    if (request)
+        *request = (coil__request){t->future.round, true};
     coil_error_release(t->future.cancel_message);
     t->future.cancel_message = coil_error_retain(message);
-    return true;
+}
+
+/* What @t waits for, with a reference; a task that waits for nothing, or is the @last to be looked at, is marked. */
+static enum met meet(coil__task *t, coil_error *message, bool first_time, bool last, coil__request *request,
+                     coil_future **waiter)
+{
+    COIL__GUARD(&t->future.latch);
+    if (!coil__future_pending(&t->future))
+        return DONE;
+    if (first_time && t->cancelling < CANCELLING_MOST)
+        t->cancelling++;
+    if (t->waiter && !last) {
+        *waiter = coil_retain(t->waiter);
+        return WAITS;
+    }
+    mark(t, message, request);
+    return MARKED;
+}
+
+/* What @t was found waiting for refuses to be cancelled: it is done, and @t about to be woken, or woken already. */
+static enum met refused(coil__task *t, coil_error *message, coil__request *request, const coil_future *waiter)
+{
+    COIL__GUARD(&t->future.latch);
+    if (!coil__future_pending(&t->future) || (t->waiter && t->waiter != waiter))
+        return DONE; /* it has gone on meanwhile */
+    mark(t, message, request);
+    return MARKED;
+}
+
+/*
+ * A chain of tasks that await each other is walked, not recursed into: it may be longer than the stack is deep. A pending task
+ * never refuses, so that only the last one of the chain is marked. Tasks in a circle are each met once. DONE: the chain has
+ * changed under the walk, which another worker only can do. @request is that of the first task.
+ */
+static enum met cancel_chain(coil_future *f, coil_error *message, bool first_time, coil__request *request)
+{
+    size_t met = 0, tasks = count_tasks(f->loop);
+    enum met result;
+    for (coil_future *at = coil_retain(f), *waiter = NULL;; at = waiter) {
+        coil__task *t = coil__task_of(at);
+        result = meet(t, message, first_time, met == tasks, request, &waiter);
+        bool chained = result == WAITS && waiter->class == &coil__task_class && coil__future_pending(waiter) &&
+                       ++met <= tasks;
+        if (result == WAITS && !chained) {
+            result = coil__future_cancel(waiter, message) ? MARKED : refused(t, message, request, waiter);
+            coil_release(waiter);
+        }
+        coil_release(at);
+        if (!chained)
+            return result;
+        coil__future_looked_at(waiter);
+        request = NULL;
+    }
+}
+
+static bool walk(coil_future *f, coil_error *message, coil__request *request)
+{
+    bool first_time = true;
+    while (coil__future_pending(f)) {
+        if (cancel_chain(f, message, first_time, request) == MARKED)
+            return true;
+        first_time = false;
+    }
+    return false;
+}
+
+static bool count_in_flight(coil__task *t)
+{
+    COIL__GUARD(&t->future.latch);
+    bool counted = t->in_flight < IN_FLIGHT_MOST;
+    t->in_flight += counted;
+    return counted;
+}
+
+static bool cancel(coil_future *f, coil_error *message, coil__request *request)
+{
+    coil__task *t = coil__task_of(f);
+    coil__future_looked_at(f);
+    bool counted = count_in_flight(t), cancelled = walk(f, message, request);
+    COIL__GUARD(&f->latch);
+    t->in_flight -= counted;
+    return cancelled;
+}
+
+static bool task_cancel(coil_future *f, coil_error *message)
+{
+    return cancel(f, message, NULL);
+}
+
+bool coil__task_request(coil__task *t, coil__request *request)
+{
+    request->marked = false;
+    return cancel(&t->future, NULL, request);
+}
+
+bool coil__task_withdraw(coil__task *t, coil__request *request)
+{
+    COIL__GUARD(&t->future.latch);
+    bool open = request->marked && request->round == t->future.round && load_relaxed(&t->must_cancel); /* [TASK-2] */
+    request->marked = false;
+    if (open && (t->future.asked & COIL__ASKED_MOST) < COIL__ASKED_MOST && --t->future.asked == 0)
+        store_relaxed(&t->must_cancel, false); /* [TASK-2] nobody else has asked */
+    return open;
+}
+
+static bool count_met(coil__task *t, unsigned *met)
+{
+    COIL__GUARD(&t->future.latch);
+    unsigned unmet = t->future.asked & COIL__ASKED_MOST;
+    *met = t->cancelling > unmet ? t->cancelling - unmet : 0;
+    return t->in_flight == 0;
+}
+
+/* A request in flight has found the task waiting: it has woken it, or is about to see that it runs. */
+unsigned coil__task_cancelling_met(coil__task *t)
+{
+    unsigned met;
+    while (!count_met(t, &met))
+        sched_yield();
+    return met;
 }
 
 static void task_free(coil_future *f)
@@ -64,131 +190,193 @@ const coil__future_class coil__task_class = {.name = "Task", .cancel = task_canc
 
 /* --- creation ---------------------------------------------------------------------------------------------------------- */
 
-static int check_options(const coil_task_options *o)
+static const coil_task_options defaults = {.size = sizeof defaults};
+
+static int check_options(const coil_loop *loop, const coil_task_options *o)
 {
     if (o->size != sizeof *o)
         return coil_raise(-EINVAL, "coil_task_options.size is %zu, not %zu", o->size, sizeof *o);
     if (o->stack_bytes > COIL_STACK_BYTES_MAX)
         return coil_raise(-EINVAL, "a stack of %zu bytes is too large", o->stack_bytes);
+    if (o->migration > COIL_PINNED)
+        return coil_raise(-EINVAL, "unknown migration %d", (int)o->migration);
+    if (o->worker > (loop->place ? loop->member_count : 1))
+        return coil_raise(-EINVAL, "there is no worker number %u", o->worker - 1);
+    if (o->worker > 0 && o->migration != COIL_PINNED)
+        return coil_raise(-EINVAL, "only a pinned task belongs to a chosen worker");
     return 0;
 }
 
 /* The coroutine's argument, copied if it asks for that. */
-static int take_arg(coil__task *t, coil_coro coro)
+static int take_arg(coil__task *t, const coil_coro *coro)
 {
-    t->fn = coro.fn;
-    t->arg = coro.arg;
-    t->drop = coro.drop;
-    t->fn_name = coro.name;
-    t->copy_bytes = (uint32_t)coro.copy_bytes;
-    if (coro.copy_bytes == 0)
+    t->fn = coro->fn;
+    t->arg = coro->arg;
+    t->drop = coro->drop;
+    t->fn_name = coro->name;
+    t->copy_bytes = (uint32_t)coro->copy_bytes;
+    if (coro->copy_bytes == 0)
         return 0;
-    if (coro.copy_bytes > UINT32_MAX || !(t->arg = coil__sized_alloc(coro.copy_bytes)))
+    if (coro->copy_bytes > UINT32_MAX || !(t->arg = coil__sized_alloc(coro->copy_bytes)))
         return coil_raise(-ENOMEM, NULL);
-    memcpy(t->arg, coro.arg, coro.copy_bytes);
+    memcpy(t->arg, coro->arg, coro->copy_bytes);
     return 0;
 }
 
 static uint32_t stack_bytes_for(const coil_loop *loop, const coil_task_options *o)
 {
-    size_t bytes = o && o->stack_bytes ? o->stack_bytes : loop->options.stack_bytes;
+    size_t bytes = o->stack_bytes ? o->stack_bytes : loop->options.stack_bytes;
     return (uint32_t)(bytes ? bytes : COIL_STACK_BYTES_DEFAULT);
 }
 
 static void init_plain_fields(coil__task *t, coil_loop *loop, const coil_task_options *o)
 {
-    coil__future_init(&t->future, &coil__task_class, loop);
+    coil__future_init_uncounted(&t->future, &coil__task_class, loop);
     coil__handle_init(&t->step, &coil__step_ops);
     coil__node_init(&t->all);
     t->coro.stack = NULL;
-    t->coro.fp_control = o && o->save_fp_control;
+    t->coro.fp_control = o->save_fp_control;
     t->top = NULL;
     t->waiter = NULL;
     t->error = t->thrown = NULL;
     t->name = NULL;
     t->number = 0;
     t->stack_bytes = stack_bytes_for(loop, o);
-    t->cancelling = t->open_scopes = 0;
-    t->must_cancel = t->must_exit = t->dying = false;
+    t->cancelling = 0;
+    t->in_flight = 0;
+    t->open_scopes = 0;
+    t->pins = 0;
+    t->migration = (unsigned)o->migration & 3;
+    t->home = (uint8_t)(o->worker ? o->worker - 1 : loop->index);
+    store_relaxed(&t->must_cancel, false); /* [TASK-2] not shared yet */
+    t->must_exit = t->dying = false;
     t->raised_in = 0;
 }
 
 /* Fills in what may fail. */
-static int init_owned_fields(coil__task *t, coil_coro coro, const coil_task_options *o)
+static int init_owned_fields(coil__task *t, const coil_coro *coro, const coil_task_options *o)
 {
     int rc = take_arg(t, coro);
     COIL_TRY(rc);
-    t->step.context = coil__context_for(o ? o->context : NULL, &rc);
-    if (rc == 0 && o && o->name && !(t->name = coil__strdup(o->name)))
+    t->step.context = coil__context_for(o->context, &rc);
+    if (rc == 0 && o->name && !(t->name = coil__strdup(o->name)))
         rc = coil_raise(-ENOMEM, NULL);
     if (rc < 0 && t->copy_bytes > 0)
         coil__sized_free(t->arg, t->copy_bytes);
     return rc;
 }
 
-static int check_creatable(const coil_loop *loop, coil_coro coro, const coil_task_options *o)
+static int check_creatable(const coil_loop *loop, const coil_coro *coro, const coil_task_options *o)
 {
-    if (!coro.fn)
+    if (!coro->fn)
         return coil_raise(COIL_ETYPE, "a coroutine was expected");
     if (coil__loop_closed(loop))
         return coil_raise(COIL_ELOOPCLOSED, "Event loop is closed");
-    return o ? check_options(o) : 0;
+    return o == &defaults ? 0 : check_options(loop, o);
 }
 
-static int make(coil_loop *loop, coil_coro coro, const coil_task_options *o, bool numbered, coil__task **task)
+/* A worker takes numbers by the block, since all workers would meet at the count. */
+static uint64_t next_number(coil_loop *here)
 {
-    COIL_TRY(check_creatable(loop, coro, o));
+    /* [TASK-1] relaxed: only distinct numbers are asked for */
+    if (coil_likely(!here->parallel))
+        return fetch_add_relaxed(&numbers, 1) + 1;
+    if (here->numbers_left == 0) {
+        here->numbers_left = NUMBERS_BLOCK;
+        here->last_number = fetch_add_relaxed(&numbers, NUMBERS_BLOCK); /* [TASK-1] */
+    }
+    here->numbers_left--;
+    return ++here->last_number;
+}
+
+/* @own: this thread runs @here. */
+static int make(coil_loop *here, bool own, const coil_coro *coro, const coil_task_options *o, bool numbered,
+                coil__task **task)
+{
+    COIL_TRY(check_creatable(here, coro, o));
     coil__task *t = coil__object_alloc(sizeof *t);
     if (!t)
         return coil_raise(-ENOMEM, NULL);
-    init_plain_fields(t, loop, o);
+    init_plain_fields(t, here, o);
+    if (own)
+        here->objects++;
+    else
+        coil__loop_hold(here);
     int rc = init_owned_fields(t, coro, o);
     if (rc < 0) {
-        t->future.log_traceback = false;
         coil_release(&t->future);
         return rc;
     }
     if (numbered)
-        t->number = fetch_add_relaxed(&numbers, 1) + 1; /* [TASK-1] relaxed: only distinct numbers are asked for */
+        t->number = next_number(here);
     *task = t;
     return 0;
 }
 
+/* Into the list of the loop's tasks; step.c takes it out. */
+static void join_list(coil_loop *here, coil__task *t)
+{
+    COIL__GUARD(&here->tasks_latch);
+    t->maker = (uint8_t)here->index;
+    coil__list_append(&here->tasks, &t->all);
+    here->task_count++;
+}
+
+static void schedule(coil_loop *here, bool own, coil__task *t)
+{
+    if (own && coil_unlikely(here->parallel) && coil_likely(!coil__task_pinned(t)))
+        here->place->spawned(here, t);
+    else if (here->newest_first)
+        coil__list_prepend(&here->fresh, &t->step.node);
+    else
+        coil__loop_ready(here, &t->step);
+}
+
 /* @numbered: whether it takes a number although it has a name. */
-static int create(coil_loop *loop, coil_coro coro, const coil_task_options *o, bool numbered, coil_task **task)
+static int create(coil_loop *here, bool own, const coil_coro *coro, const coil_task_options *options, bool numbered,
+                  coil_task **task)
 {
     coil__task *t = NULL;
-    int rc = make(loop, coro, o, numbered || !o || !o->name, &t);
+    const coil_task_options *o = options ? options : &defaults;
+    int rc = make(here, own, coro, o, numbered || !o->name, &t);
     if (rc < 0) {
-        coil_coro_drop(coro);
+        coil_coro_drop(*coro);
         return rc;
     }
-    coil__list_append(&loop->tasks, &t->all);
-    loop->task_count++;
-    coil__loop_ready(loop, &t->step);
-    if (task)
-        *task = coil_retain(&t->future); /* the first reference is the loop's */
+    if (task) {
+        store_relaxed(&t->future.refs, 2); /* [REF-1] not shared yet; the other one is the loop's */
+        *task = &t->future;
+    }
+    join_list(here, t);
+    schedule(here, own, t);
     return 0;
 }
 
 int coil_loop_create_task(coil_loop *loop, coil_coro coro, const coil_task_options *options, coil_task **task)
 {
-    return create(loop, coro, options, false, task);
+    coil_loop *own = coil__current()->loop;
+    if (own && own->facade == loop->facade)
+        return create(own, true, &coro, options, false, task);
+    return create(loop->facade, false, &coro, options, false, task);
+}
+
+static int create_here(const coil_coro *coro, const coil_task_options *options, coil_task **task)
+{
+    coil_loop *own = coil__current()->loop;
+    if (coil_likely(own != NULL))
+        return create(own, true, coro, options, true, task);
+    coil_coro_drop(*coro);
+    return coil_raise(COIL_ENOLOOP, "no running event loop");
 }
 
 int coil_create_task_with(coil_coro coro, const coil_task_options *options, coil_task **task)
 {
-    coil_loop *loop = coil_get_running_loop();
-    if (!loop) {
-        coil_coro_drop(coro);
-        return COIL_ENOLOOP;
-    }
-    return create(loop, coro, options, true, task);
+    return create_here(&coro, options, task);
 }
 
 int coil_create_task(coil_coro coro, coil_task **task)
 {
-    return coil_create_task_with(coro, NULL, task);
+    return create_here(&coro, NULL, task);
 }
 
 int coil__loop_ensure_future(coil_loop *loop, coil_awaitable awaitable, coil_future **future)
@@ -247,17 +435,29 @@ void coil__task_close_scope(void)
     t->open_scopes--;
 }
 
-int coil_all_tasks(coil_loop *loop, coil_task ***tasks, size_t *n)
+/* Adds the pending tasks of one list, at most @room. */
+static size_t add_tasks(coil_loop *loop, coil_task **all, size_t room)
 {
-    coil_task **all = coil__malloc((loop->task_count + 1) * sizeof *all);
-    if (!all)
-        return coil_raise(-ENOMEM, NULL);
-    size_t count = 0;
+    size_t n = 0;
+    COIL__GUARD(&loop->tasks_latch);
     coil__list_foreach_safe(&loop->tasks, node, next) {
         coil_future *f = &coil_container_of(node, coil__task, all)->future;
-        if (f->state == COIL__PENDING)
-            all[count++] = coil_retain(f);
+        if (n < room && coil__future_pending(f))
+            all[n++] = coil_retain(f);
     }
+    return n;
+}
+
+int coil_all_tasks(coil_loop *loop, coil_task ***tasks, size_t *n)
+{
+    size_t room = count_tasks(loop), count = 0;
+    coil_task **all = coil__malloc((room + 1) * sizeof *all);
+    if (!all)
+        return coil_raise(-ENOMEM, NULL);
+    if (coil_likely(!loop->parallel))
+        count = add_tasks(loop, all, room);
+    for (unsigned i = 0; loop->parallel && i < loop->member_count; i++)
+        count += add_tasks(loop->members[i], all + count, room - count);
     *tasks = all;
     *n = count;
     return 0;
@@ -273,13 +473,16 @@ void coil_tasks_free(coil_task **tasks, size_t n)
 unsigned coil_task_cancelling(const coil_task *task)
 {
     coil_assert(task->class == &coil__task_class);
-    return coil_container_of(task, const coil__task, future)->cancelling;
+    coil__task *t = coil__task_of((coil_future *)(uintptr_t)task); /* const for the caller; the latch is taken */
+    COIL__GUARD(&t->future.latch);
+    return t->cancelling;
 }
 
 unsigned coil_task_uncancel(coil_task *task)
 {
     coil_assert(task->class == &coil__task_class);
     coil__task *t = coil__task_of(task);
+    COIL__GUARD(&t->future.latch);
     if (t->cancelling > 0)
         t->cancelling--;
     return t->cancelling;
@@ -288,8 +491,29 @@ unsigned coil_task_uncancel(coil_task *task)
 void coil_task_set_result_drop(coil_task *task, void (*drop)(void *))
 {
     coil_assert(task->class == &coil__task_class);
-    coil_assert(task->state == COIL__PENDING);
+    coil_assert(coil__future_pending(task));
     task->drop = drop;
+}
+
+/* --- pinning ----------------------------------------------------------------------------------------------------------- */
+
+void coil_pin(void)
+{
+    coil__current_state *current = coil__current();
+    coil__task *t = current->task;
+    coil_assert(t);
+    if (!coil__task_pinned(t))
+        t->home = (uint8_t)current->loop->index;
+    t->pins++;
+    coil_assert(t->pins > 0); /* 65,535 deep */
+}
+
+void coil_unpin(void)
+{
+    coil__task *t = coil__task_current();
+    coil_assert(t);
+    coil_assert(t->pins > 0); /* without its coil_pin() */
+    t->pins--;
 }
 
 /* --- names ------------------------------------------------------------------------------------------------------------- */
@@ -306,6 +530,7 @@ const char *coil_task_get_name(coil_task *task)
 {
     coil_assert(task->class == &coil__task_class);
     coil__task *t = coil__task_of(task);
+    COIL__GUARD(&task->latch);
     if (!t->name) {
         char name[32];
         coil__task_copy_name(t, name, sizeof name);
@@ -321,8 +546,13 @@ int coil_task_set_name(coil_task *task, const char *name)
     if (!copy)
         return coil_raise(-ENOMEM, NULL);
     coil__task *t = coil__task_of(task);
-    coil__free(t->name);
-    t->name = copy;
+    {
+        COIL__GUARD(&task->latch);
+        char *before = t->name;
+        t->name = copy;
+        copy = before;
+    }
+    coil__free(copy);
     return 0;
 }
 
@@ -333,16 +563,20 @@ static size_t append(char *buf, size_t size, size_t at, const char *text)
 
 static const char *state_word(const coil_future *f)
 {
-    if (f->state == COIL__PENDING)
-        return f->class == &coil__task_class && coil_container_of(f, const coil__task, future)->must_cancel
+    enum coil__future_state state = coil__future_state(f);
+    if (state == COIL__PENDING)
+        return f->class == &coil__task_class &&
+                       load_relaxed(&coil_container_of(f, const coil__task, future)->must_cancel) /* [TASK-2] */
                    ? "cancelling"
                    : "pending";
-    return f->state == COIL__CANCELLED ? "cancelled" : "finished";
+    return state == COIL__CANCELLED ? "cancelled" : "finished";
 }
 
 size_t coil_future_repr(coil_future *f, char *buf, size_t size)
 {
     char part[256];
+    COIL__GUARD(&f->latch);
+    enum coil__future_state state = coil__future_state(f);
     snprintf(part, sizeof part, "<%s %s", f->class->name, state_word(f));
     size_t n = append(buf, size, 0, part);
     if (f->class == &coil__task_class) {
@@ -356,11 +590,11 @@ size_t coil_future_repr(coil_future *f, char *buf, size_t size)
             n = append(buf, size, n, part);
         }
     }
-    if (f->state == COIL__FINISHED && f->error) {
+    if (state == COIL__FINISHED && f->error) {
         n = append(buf, size, n, " exception=");
         coil_error_format(f->error, part, sizeof part);
         n = append(buf, size, n, part);
-    } else if (f->state == COIL__FINISHED) {
+    } else if (state == COIL__FINISHED) {
         snprintf(part, sizeof part, " result=%p", f->value);
         n = append(buf, size, n, part);
     }
@@ -400,10 +634,9 @@ static void sleeper_free(coil_future *f)
 
 static bool sleeper_cancel(coil_future *f, coil_error *message)
 {
-    if (f->state != COIL__PENDING)
+    if (!coil__future_pending(f))
         return false;
-    coil__future_set_cancelled(f, coil_error_retain(message), NULL);
-    return true;
+    return coil__future_set_cancelled(f, coil_error_retain(message), NULL) != COIL_EINVALIDSTATE;
 }
 
 static const coil__future_class sleeper_class = {.name = "Future", .cancel = sleeper_cancel, .free = sleeper_free};
@@ -417,8 +650,7 @@ static void sleeper_discard(coil__handle *h)
 static void sleeper_due(coil__handle *h)
 {
     sleeper *s = coil_container_of(h, sleeper, timer.handle);
-    if (s->future.state == COIL__PENDING)
-        coil__future_finish(&s->future, NULL, NULL);
+    coil__future_finish(&s->future, NULL, NULL);
     coil_release(&s->future);
 }
 
@@ -431,11 +663,12 @@ static int sleep_until(coil_loop *loop, int64_t when_ns)
         return coil_raise(-ENOMEM, NULL);
     coil__future_init(&s->future, &sleeper_class, loop);
     coil__timer_init(&s->timer, &sleeper_ops);
+    coil_retain(&s->future);
     if (coil__timer_arm(loop, &s->timer, when_ns) < 0) {
+        coil_release(&s->future);
         coil_release(&s->future);
         return coil_raise(-ENOMEM, NULL);
     }
-    coil_retain(&s->future);
     int rc = coil_await(&s->future, NULL);
     if (coil__timer_disarm(loop, &s->timer))
         coil_release(&s->future);
@@ -500,7 +733,7 @@ static int await_body(void *arg, void **result)
 {
     coil_future *f = arg;
     int rc = coil_await(f, result);
-    if (rc == 0 && f->refs == 1) /* nobody else will look */
+    if (rc == 0 && load_relaxed(&f->refs) == 1) /* [REF-1] nobody else will look */
         rc = coil_future_take(f, result);
     coil_release(f);
     return rc;

@@ -3,13 +3,16 @@
  *
  * State table of a coil_thread_future, all under its mutex:
  *
- *   PENDING  -> CANCELLED  coil_thread_future_cancel, any thread; or the task was cancelled, loop thread
- *   PENDING  -> FINISHED   the task has ended, or could not be made, loop thread
+ *   PENDING  -> CANCELLED  coil_thread_future_cancel, any thread; or the task was cancelled, loop's thread
+ *   PENDING  -> FINISHED   the task has ended, or could not be made, loop's thread
+ *
+ * In a runtime "loop's thread" is any worker's: the task may end on one while a cancellation is taken from the
+ * inbox on another, and it may have ended before the call that made it returns.
  *
  * I1 refs: the caller's; one of the loop, from the post until the task has ended (or the loop was closed before)
- * I2 `task` is touched by the loop's thread only
- * I3 a cancellation is posted by whoever comes second: the canceller, if the task was made, else the one who makes it; under
- *    the mutex, which settling takes as well, so that the loop cannot be freed meanwhile
+ * I2 `task` is under the mutex, from when the task was made until it has ended
+ * I3 a cancellation is posted by whoever comes second: the canceller, if the task was made, else the one who makes
+ *    it; under the mutex, which settling takes as well, so that the loop cannot be freed meanwhile
  *
  * Source: asyncio.tasks.run_coroutine_threadsafe, asyncio.futures._chain_future.
  */
@@ -34,12 +37,11 @@ struct coil_thread_future {
     coil__handle cancel;    /* I3: posted at most once */
     coil_loop *loop;
     coil_coro coro;
-    coil_future *task;      /* I2 */
+    coil_future *task;      /* I2; a reference */
     _Atomic uint32_t refs;  /* I1 */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     enum state state;
-    bool started;           /* the task was made */
     void *value;
     void (*drop)(void *);
     coil_error *error;
@@ -91,7 +93,7 @@ static void settle_from_task(coil_thread_future *tf, coil_future *task)
 {
     void *value = NULL;
     void (*drop)(void *) = NULL;
-    if (task->state == COIL__CANCELLED) {
+    if (coil__future_state(task) == COIL__CANCELLED) {
         settle(tf, CANCELLED, NULL, NULL, NULL);
         return;
     }
@@ -101,13 +103,22 @@ static void settle_from_task(coil_thread_future *tf, coil_future *task)
     settle(tf, FINISHED, value, drop, e);
 }
 
+/* The task, with the reference. */
+static coil_future *take_task(coil_thread_future *tf)
+{
+    pthread_mutex_lock(&tf->mutex);
+    coil_future *task = tf->task;
+    tf->task = NULL;
+    pthread_mutex_unlock(&tf->mutex);
+    return task;
+}
+
 /* The task has ended, or will never run again: its loop is closed. */
 static void done_run(coil__handle *h)
 {
     coil_thread_future *tf = coil_container_of(h, coil_thread_future, done);
-    coil_future *task = tf->task;
+    coil_future *task = take_task(tf);
     settle_from_task(tf, task);
-    tf->task = NULL;
     coil_release(task);
     release(tf); /* I1 */
 }
@@ -122,8 +133,12 @@ static void cancel_discard(coil__handle *h)
 static void cancel_run(coil__handle *h)
 {
     coil_thread_future *tf = coil_container_of(h, coil_thread_future, cancel);
-    if (tf->task)
-        coil_future_cancel(tf->task, NULL);
+    pthread_mutex_lock(&tf->mutex);
+    coil_future *task = tf->task ? coil_retain(tf->task) : NULL;
+    pthread_mutex_unlock(&tf->mutex);
+    if (task)
+        coil_future_cancel(task, NULL);
+    coil_release(task);
     cancel_discard(h);
 }
 
@@ -132,7 +147,7 @@ static const coil__handle_ops cancel_ops = {cancel_run, cancel_discard, "thread 
 /* Appends from any thread; in line with call_soon on the loop's own. */
 static void post(coil_loop *loop, coil__handle *h)
 {
-    if (coil__current()->loop == loop)
+    if (coil__loop_is_here(loop))
         coil__loop_ready(loop, h);
     else
         coil__loop_post(loop, h);
@@ -145,15 +160,22 @@ static void post_cancel(coil_thread_future *tf)
     post(tf->loop, &tf->cancel);
 }
 
-static int start(coil_thread_future *tf)
+/* The task was made: from now on it is told of cancellations, also of one that came before. */
+static void publish(coil_thread_future *tf, coil_future *task)
 {
-    COIL_TRY(coil_loop_create_task(tf->loop, tf->coro, NULL, &tf->task));
     pthread_mutex_lock(&tf->mutex);
-    tf->started = true;
+    tf->task = task;
     if (tf->state == CANCELLED)
         post_cancel(tf);
     pthread_mutex_unlock(&tf->mutex);
-    return coil__future_add_handle(tf->task, &tf->done);
+}
+
+static int start(coil_thread_future *tf)
+{
+    coil_future *task;
+    COIL_TRY(coil_loop_create_task(tf->loop, tf->coro, NULL, &task));
+    publish(tf, task);
+    return coil__future_add_handle(task, &tf->done);
 }
 
 static void start_run(coil__handle *h)
@@ -290,7 +312,7 @@ bool coil_thread_future_cancel(coil_thread_future *tf)
     if (before == PENDING) {
         tf->state = CANCELLED;
         pthread_cond_broadcast(&tf->changed);
-        if (tf->started)
+        if (tf->task)
             post_cancel(tf);
     }
     pthread_mutex_unlock(&tf->mutex);

@@ -84,14 +84,19 @@ static void pool_free(coil_executor *executor)
 
 /* --- threads ----------------------------------------------------------------------------------------------------- */
 
+/* Until @end, on the monotonic clock. False: it has come. */
+static bool wait_until(pool *p, pthread_cond_t *cond, int64_t end)
+{
+    struct timespec until = {.tv_sec = end / 1000000000, .tv_nsec = end % 1000000000};
+    return pthread_cond_timedwait(cond, &p->mutex, &until) == 0;
+}
+
 static void wait_for_work(pool *p)
 {
     int64_t end = coil__monotonic_ns() + p->idle_ns;
-    struct timespec until = {.tv_sec = end / 1000000000, .tv_nsec = end % 1000000000};
-    int rc = 0;
     p->idle++;
-    while (!p->first && !p->stopping && rc == 0)
-        rc = pthread_cond_timedwait(&p->work, &p->mutex, &until);
+    while (!p->first && !p->stopping && wait_until(p, &p->work, end)) {
+    }
     p->idle--;
 }
 
@@ -194,21 +199,38 @@ static int pool_submit(coil_executor *executor, coil_job *job)
     return rc;
 }
 
-static void pool_shutdown(coil_executor *executor, bool wait)
+/* Waits under the mutex until no thread is left. False: the time is up. */
+static bool wait_empty(pool *p, int64_t timeout_ns)
 {
-    pool *p = pool_of(executor);
+    int64_t end;
+    bool waits = true;
+    if (timeout_ns == COIL_FOREVER || __builtin_add_overflow(coil__monotonic_ns(), timeout_ns, &end))
+        end = INT64_MAX;
+    while (p->threads > 0 && waits)
+        waits = wait_until(p, &p->empty, end);
+    return p->threads == 0;
+}
+
+/* No more jobs; waits for those that there are, if there is a time to wait for. False: not all have ended. */
+static bool stop(pool *p, int64_t timeout_ns)
+{
     pthread_mutex_lock(&p->mutex);
     p->stopping = true;
     pthread_cond_broadcast(&p->work);
-    while (wait && p->threads > 0)
-        pthread_cond_wait(&p->empty, &p->mutex);
-    bool join = wait && p->has_left;
+    bool empty = timeout_ns > 0 && wait_empty(p, timeout_ns);
+    bool join = empty && p->has_left;
     pthread_t left = p->left;
     if (join)
         p->has_left = false; /* I4 */
     pthread_mutex_unlock(&p->mutex);
     if (join)
         pthread_join(left, NULL);
+    return empty;
+}
+
+static void pool_shutdown(coil_executor *executor, bool wait)
+{
+    stop(pool_of(executor), wait ? COIL_FOREVER : 0);
 }
 
 static const coil_executor_ops pool_ops = {pool_submit, pool_shutdown, pool_free};
@@ -221,8 +243,8 @@ static void init_sync(pool *p)
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&p->work, &attr);
+    pthread_cond_init(&p->empty, &attr);
     pthread_condattr_destroy(&attr);
-    pthread_cond_init(&p->empty, NULL);
     pthread_mutex_init(&p->mutex, NULL);
 }
 
@@ -250,6 +272,13 @@ int coil__thread_pool_new(unsigned threads_max, int64_t idle_ns, coil_executor *
 int coil_thread_pool_new(unsigned threads_max, coil_executor **executor)
 {
     return coil__thread_pool_new(threads_max, IDLE_NS, executor);
+}
+
+int coil_thread_pool_shutdown(coil_executor *executor, int64_t timeout_ns)
+{
+    coil_assert(executor->ops == &pool_ops);
+    coil__executor_refuse(executor);
+    return stop(pool_of(executor), timeout_ns) || timeout_ns <= 0 ? 0 : coil_raise(-ETIMEDOUT, NULL);
 }
 
 unsigned coil__thread_pool_size(coil_executor *executor)

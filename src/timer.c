@@ -13,21 +13,30 @@ int64_t coil__deadline(coil_loop *loop, int64_t delay_ns)
 
 int coil__timer_arm(coil_loop *loop, coil__timer *t, int64_t when_ns)
 {
+    coil_loop *home = coil__here(loop);
+    COIL__GUARD(&home->timers_latch);
+    t->home = home->index;
     t->slot.when = when_ns;
-    t->slot.sequence = ++loop->timer_sequence;
-    return coil__heap_push(&loop->timers, &t->slot);
+    t->slot.sequence = ++home->timer_sequence;
+    return coil__heap_push(&home->timers, &t->slot);
 }
 
 bool coil__timer_disarm(coil_loop *loop, coil__timer *t)
 {
-    if (!coil__timer_armed(t))
+    coil_loop *home = coil_likely(!loop->parallel) ? loop : loop->members[t->home];
+    COIL__GUARD(&home->timers_latch);
+    if (t->slot.index == COIL_HEAP_NONE)
         return false;
-    coil__heap_remove(&loop->timers, &t->slot);
+    coil__heap_remove(&home->timers, &t->slot);
     return true;
 }
 
-static coil__timer *pop_first(coil_loop *loop)
+/* Takes the first timer out if it is due at @now; NULL otherwise. */
+static coil__timer *pop_due(coil_loop *loop, int64_t now)
 {
+    COIL__GUARD(&loop->timers_latch);
+    if (loop->timers.count == 0 || loop->timers.entries[0].when > now)
+        return NULL;
     coil__heap_slot *slot = loop->timers.entries[0].slot;
     coil__heap_remove(&loop->timers, slot);
     return coil_container_of(slot, coil__timer, slot);
@@ -35,14 +44,14 @@ static coil__timer *pop_first(coil_loop *loop)
 
 void coil__timers_expire(coil_loop *loop, int64_t now)
 {
-    while (loop->timers.count > 0 && loop->timers.entries[0].when <= now)
-        coil__loop_ready(loop, &pop_first(loop)->handle);
+    coil__timer *t;
+    while ((t = pop_due(loop, now)) != NULL)
+        coil__loop_ready(loop, &t->handle);
 }
 
 void coil__timers_discard(coil_loop *loop)
 {
-    while (loop->timers.count > 0) {
-        coil__timer *t = pop_first(loop);
+    coil__timer *t;
+    while ((t = pop_due(loop, INT64_MAX)) != NULL)
         t->handle.ops->discard(&t->handle);
-    }
 }

@@ -2,7 +2,8 @@
  * timer.h - one deadline: a handle that becomes ready at a time
  *
  * A timer is in its loop's heap from arm to expiry or cancel. The struct is embedded in heap objects, never on a stack.
- * Due timers are appended to the ready queue in the order (when, arming sequence).
+ * Due timers are appended to the ready queue in the order (when, arming sequence). In a runtime a timer stays with the
+ * worker that armed it, and any worker can take it out of that worker's heap, under the heap's latch.
  */
 #ifndef COIL_TIMER_H
 #define COIL_TIMER_H
@@ -12,17 +13,13 @@
 typedef struct coil__timer {
     coil__handle handle;
     coil__heap_slot slot;
+    uint32_t home; /* index of the worker that armed it */
 } coil__timer;
 
 static inline void coil__timer_init(coil__timer *t, const coil__handle_ops *ops)
 {
     coil__handle_init(&t->handle, ops);
     t->slot.index = COIL_HEAP_NONE;
-}
-
-static inline bool coil__timer_armed(const coil__timer *t)
-{
-    return t->slot.index != COIL_HEAP_NONE;
 }
 
 /* Now plus a delay on the loop's clock, without overflow. */

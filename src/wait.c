@@ -2,19 +2,94 @@
  * wait.c - wait and wait_for
  *
  * Source: asyncio.tasks of CPython 3.11 (wait_for with its helper task, not the later one on top of timeout).
+ *
+ * The call suspends on a future of its own, the waiter, which callbacks of what it waits for and a timer resolve,
+ * each on its worker, and which whoever cancels the task cancels: the first one ends it, the waiter's latch decides,
+ * and the others find it done. After the wake-up the call looks at the futures themselves, never at who woke it: a
+ * future that is done counts as done although the time ran out at the same moment, and -ETIMEDOUT means that it was
+ * pending after the deadline.
+ *
+ * I1 whatever a callback or the timer touches is counted: one reference of the call, and one of each that is
+ *    registered, armed, ready or running
  */
 #include <coil/combine.h>
 
 #include "base/alloc.h"
+#include "base/refs.h"
 #include "distinct.h"
 #include "error.h"
 #include "loop.h"
 #include "task.h"
+#include "timer.h"
 
-static int resolve(void *future)
+/* --- the waiter -------------------------------------------------------------------------------------------------------- */
+
+/* A future with the timer that may resolve it. */
+typedef struct waiter {
+    coil_future future;
+    coil__timer timer;
+} waiter;
+
+static void waiter_free(coil_future *f)
 {
-    coil_future *f = future;
-    return f->state == COIL__PENDING ? coil__future_finish(f, NULL, NULL) : 0;
+    waiter *w = coil_container_of(f, waiter, future);
+    coil__future_fini(f);
+    coil__object_free(w, sizeof *w);
+}
+
+static bool waiter_cancel(coil_future *f, coil_error *message)
+{
+    if (!coil__future_pending(f))
+        return false;
+    return coil__future_set_cancelled(f, coil_error_retain(message), NULL) != COIL_EINVALIDSTATE;
+}
+
+static const coil__future_class waiter_class = {.name = "Future", .cancel = waiter_cancel, .free = waiter_free};
+
+static void waiter_due(coil__handle *h)
+{
+    waiter *w = coil_container_of(h, waiter, timer.handle);
+    coil__future_finish(&w->future, NULL, NULL);
+    coil_release(&w->future); /* I1 */
+}
+
+static void waiter_discard(coil__handle *h)
+{
+    coil_release(&coil_container_of(h, waiter, timer.handle)->future); /* I1 */
+}
+
+static const coil__handle_ops waiter_ops = {waiter_due, waiter_discard, "timeout"};
+
+static waiter *waiter_new(coil_loop *loop)
+{
+    waiter *w = coil__object_alloc(sizeof *w);
+    if (!w) {
+        coil_raise(-ENOMEM, NULL);
+        return NULL;
+    }
+    coil__future_init(&w->future, &waiter_class, loop);
+    coil__timer_init(&w->timer, &waiter_ops);
+    w->timer.home = 0;
+    return w;
+}
+
+static int waiter_arm(waiter *w, int64_t timeout_ns)
+{
+    coil_loop *loop = w->future.loop;
+    if (coil__loop_closed(loop))
+        return coil_raise(COIL_ELOOPCLOSED, "Event loop is closed");
+    coil_retain(&w->future); /* I1: it may fire before the call is over */
+    if (coil__timer_arm(loop, &w->timer, coil__deadline(loop, timeout_ns)) == 0)
+        return 0;
+    coil_release(&w->future); /* I1 */
+    return coil_raise(-ENOMEM, NULL);
+}
+
+/* One that was never armed, too. */
+static void waiter_disarm(waiter *w)
+{
+    if (coil__timer_disarm(w->future.loop, &w->timer))
+        coil_release(&w->future); /* I1 */
 }
 
 /* --- wait -------------------------------------------------------------------------------------------------------------- */
@@ -27,45 +102,49 @@ typedef struct watched {
     coil_future *future; /* a reference; NULL: a duplicate */
 } watched;
 
-/*
- * I1 refs: the waiting call's, and one of each registered or ready handle: a callback may still be in the ready queue when
- *    the call is over, and then counts on
- */
+/* A callback may still be in a ready queue when the call is over, and then counts on. */
 struct waiting {
-    coil_future *waiter;
-    size_t refs;
-    size_t count; /* of `each` */
-    size_t left;  /* futures whose callbacks have not run */
+    waiter *waiter;
+    coil__refs refs; /* I1 */
+    size_t count;    /* of `each` */
+    coil__latch latch;
+    size_t left;     /* futures whose callbacks have not run; guarded by the latch */
     enum coil_return_when when;
     watched each[];
 };
 
 static void waiting_release(waiting *w)
 {
-    if (--w->refs > 0)
+    if (!coil__refs_drop(&w->refs))
         return;
     for (size_t i = 0; i < w->count; i++)
         coil_release(w->each[i].future);
-    coil_release(w->waiter);
+    coil_release(&w->waiter->future);
     coil__free(w);
 }
 
 static bool raised(coil_future *f)
 {
-    if (f->state == COIL__CANCELLED)
+    if (coil__future_state(f) == COIL__CANCELLED)
         return false;
-    f->log_traceback = false; /* asyncio looks at the exception here */
+    coil__future_looked_at(f); /* asyncio looks at the exception here */
     return f->error != NULL;
+}
+
+/* How many are left now that one is done. */
+static size_t count_down(waiting *w)
+{
+    COIL__GUARD(&w->latch);
+    return --w->left;
 }
 
 static void watched_run(coil__handle *h)
 {
     watched *x = coil_container_of(h, watched, handle);
     waiting *w = x->waiting;
-    if (w->left > 0)
-        w->left--;
-    if (w->left == 0 || w->when == COIL_FIRST_COMPLETED || (w->when == COIL_FIRST_EXCEPTION && raised(x->future)))
-        resolve(w->waiter);
+    size_t left = count_down(w);
+    if (left == 0 || w->when == COIL_FIRST_COMPLETED || (w->when == COIL_FIRST_EXCEPTION && raised(x->future)))
+        coil__future_finish(&w->waiter->future, NULL, NULL);
     waiting_release(w); /* I1 */
 }
 
@@ -95,9 +174,10 @@ static waiting *waiting_new(coil_loop *loop, coil_future *const *futures, size_t
     coil__distinct seen;
     waiting *w = n > SIZE_MAX / 2 / sizeof(watched) ? NULL : coil__calloc(sizeof *w + n * sizeof(watched));
     if (w && coil__distinct_init(&seen, n) == 0) {
-        w->waiter = coil__future_new(loop);
+        w->waiter = waiter_new(loop);
         if (w->waiter) {
-            w->refs = 1;
+            coil__refs_init(&w->refs, 1);
+            coil__latch_init(&w->latch);
             w->when = when;
             add_distinct(w, futures, n, &seen);
             coil__distinct_fini(&seen);
@@ -113,8 +193,12 @@ static waiting *waiting_new(coil_loop *loop, coil_future *const *futures, size_t
 static int watch_all(waiting *w)
 {
     for (size_t i = 0; i < w->count; i++) {
-        COIL_TRY(coil__future_add_handle(w->each[i].future, &w->each[i].handle));
-        w->refs++; /* I1 */
+        coil__refs_take(&w->refs); /* I1: it may run before the call is over */
+        int rc = coil__future_add_handle(w->each[i].future, &w->each[i].handle);
+        if (rc < 0) {
+            waiting_release(w); /* I1 */
+            return rc;
+        }
     }
     return 0;
 }
@@ -135,23 +219,14 @@ static int check_wait(size_t n, enum coil_return_when when)
     return 0;
 }
 
-static void forget_timer(coil_handle *timer)
+static int wait_on(waiting *w, int64_t timeout_ns)
 {
-    if (!timer)
-        return;
-    coil_handle_cancel(timer);
-    coil_handle_release(timer);
-}
-
-static int wait_on(coil_loop *loop, waiting *w, int64_t timeout_ns)
-{
-    coil_handle *timer = NULL;
     if (timeout_ns != COIL_FOREVER)
-        COIL_TRY(coil_loop_call_later(loop, timeout_ns, resolve, w->waiter, &timer));
+        COIL_TRY(waiter_arm(w->waiter, timeout_ns));
     int rc = watch_all(w);
     if (rc == 0)
-        rc = coil_await(w->waiter, NULL);
-    forget_timer(timer);
+        rc = coil_await(&w->waiter->future, NULL);
+    waiter_disarm(w->waiter);
     unwatch_all(w);
     return rc;
 }
@@ -162,14 +237,13 @@ int coil_wait(coil_future *const *futures, size_t n, int64_t timeout_ns, enum co
     if (!t)
         return coil__task_missing();
     COIL_TRY(check_wait(n, when));
-    coil_loop *loop = t->future.loop;
-    waiting *w = waiting_new(loop, futures, n, when);
+    waiting *w = waiting_new(t->future.loop, futures, n, when);
     if (!w)
         return -ENOMEM;
-    int rc = wait_on(loop, w, timeout_ns);
+    int rc = wait_on(w, timeout_ns);
     size_t count = 0;
     for (size_t i = 0; i < w->count; i++)
-        count += w->each[i].future->state != COIL__PENDING;
+        count += !coil__future_pending(w->each[i].future);
     if (rc == 0 && done)
         *done = count;
     waiting_release(w);
@@ -178,18 +252,16 @@ int coil_wait(coil_future *const *futures, size_t n, int64_t timeout_ns, enum co
 
 /* --- wait_for ---------------------------------------------------------------------------------------------------------- */
 
-/*
- * A callback that resolves a waiter. I2 it has a reference of its maker's, and one while it is registered or ready.
- */
+/* A callback that resolves a waiter. */
 typedef struct releaser {
     coil__handle handle;
     coil_future *waiter; /* a reference */
-    unsigned refs;
+    coil__refs refs;     /* I1 */
 } releaser;
 
 static void releaser_release(releaser *r)
 {
-    if (--r->refs > 0)
+    if (!coil__refs_drop(&r->refs))
         return;
     coil_release(r->waiter);
     coil__object_free(r, sizeof *r);
@@ -198,32 +270,32 @@ static void releaser_release(releaser *r)
 static void releaser_run(coil__handle *h)
 {
     releaser *r = coil_container_of(h, releaser, handle);
-    resolve(r->waiter);
-    releaser_release(r); /* I2 */
+    coil__future_finish(r->waiter, NULL, NULL);
+    releaser_release(r); /* I1 */
 }
 
 static void releaser_discard(coil__handle *h)
 {
-    releaser_release(coil_container_of(h, releaser, handle)); /* I2 */
+    releaser_release(coil_container_of(h, releaser, handle)); /* I1 */
 }
 
 static const coil__handle_ops releaser_ops = {releaser_run, releaser_discard, "wait_for"};
 
-/* Completion of @f will resolve @waiter (shared). */
-static int releaser_new(coil_future *f, coil_future *waiter, releaser **releaser_out)
+/* Completion of @f will resolve @resolved (shared). */
+static int releaser_new(coil_future *f, coil_future *resolved, releaser **releaser_out)
 {
     releaser *r = coil__object_alloc(sizeof *r);
     if (!r)
         return coil_raise(-ENOMEM, NULL);
     coil__handle_init(&r->handle, &releaser_ops);
-    r->waiter = coil_retain(waiter);
-    r->refs = 1;
+    r->waiter = coil_retain(resolved);
+    coil__refs_init(&r->refs, 2); /* I1: it may run before the call is over */
     int rc = coil__future_add_handle(f, &r->handle);
     if (rc < 0) {
         releaser_release(r);
+        releaser_release(r);
         return rc;
     }
-    r->refs++; /* I2 */
     *releaser_out = r;
     return 0;
 }
@@ -231,24 +303,24 @@ static int releaser_new(coil_future *f, coil_future *waiter, releaser **releaser
 static void releaser_free(releaser *r, coil_future *f)
 {
     if (coil__future_remove_handle(f, &r->handle))
-        releaser_release(r); /* I2 */
+        releaser_release(r); /* I1 */
     releaser_release(r);
 }
 
 /* Cancels @f and waits until it has ended. */
 static int cancel_and_wait(coil_loop *loop, coil_future *f)
 {
-    coil_future *waiter = coil__future_new(loop);
+    coil_future *ended = coil__future_new(loop);
     releaser *r;
-    if (!waiter)
+    if (!ended)
         return -ENOMEM;
-    int rc = releaser_new(f, waiter, &r);
+    int rc = releaser_new(f, ended, &r);
     if (rc == 0) {
         coil__future_cancel(f, NULL);
-        rc = coil_await(waiter, NULL);
+        rc = coil_await(ended, NULL);
         releaser_free(r, f);
     }
-    coil_release(waiter);
+    coil_release(ended);
     return rc;
 }
 
@@ -266,12 +338,12 @@ static int timed_out(coil_loop *loop, coil_future *f, bool own, void **result)
     return rc == -ECANCELED ? coil_raise(-ETIMEDOUT, NULL) : rc;
 }
 
-/* The wait for @waiter failed with @rc: cancelled, or the loop is going. */
+/* The wait failed with @rc: cancelled, or the loop is going. */
 static int interrupted(coil_loop *loop, coil_future *f, bool own, int rc, void **result)
 {
     if (rc != -ECANCELED)
         return rc;
-    if (f->state != COIL__PENDING)
+    if (!coil__future_pending(f))
         return result_of(f, own, result); /* asyncio 3.11 swallows the cancellation here */
     coil_error *e = coil_catch(rc);
     rc = cancel_and_wait(loop, f);
@@ -282,12 +354,12 @@ static int interrupted(coil_loop *loop, coil_future *f, bool own, int rc, void *
     return coil_raise_error(e);
 }
 
-static int wait_until(coil_loop *loop, coil_future *f, bool own, coil_future *waiter, void **result)
+static int wait_until(coil_loop *loop, coil_future *f, bool own, waiter *w, void **result)
 {
     releaser *r;
-    COIL_TRY(releaser_new(f, waiter, &r));
-    int rc = coil_await(waiter, NULL);
-    if (rc < 0 || f->state == COIL__PENDING) {
+    COIL_TRY(releaser_new(f, &w->future, &r));
+    int rc = coil_await(&w->future, NULL);
+    if (rc < 0 || coil__future_pending(f)) {
         releaser_free(r, f);
         return rc < 0 ? interrupted(loop, f, own, rc, result) : timed_out(loop, f, own, result);
     }
@@ -297,31 +369,41 @@ static int wait_until(coil_loop *loop, coil_future *f, bool own, coil_future *wa
 
 static int wait_limited(coil_loop *loop, coil_awaitable aw, int64_t timeout_ns, void **result)
 {
-    coil_future *f, *waiter = coil__future_new(loop);
-    coil_handle *timer;
-    int rc = waiter ? coil_loop_call_later(loop, timeout_ns, resolve, waiter, &timer) : -ENOMEM;
+    coil_future *f;
+    waiter *w = waiter_new(loop);
+    int rc = w ? waiter_arm(w, timeout_ns) : -ENOMEM;
     if (rc < 0) {
-        coil_release(waiter);
+        if (w)
+            coil_release(&w->future);
         if (!aw.future)
             coil_coro_drop(aw.coro);
         return rc;
     }
     rc = coil__loop_ensure_future(loop, aw, &f);
     if (rc == 0) {
-        rc = wait_until(loop, f, !aw.future, waiter, result);
+        rc = wait_until(loop, f, !aw.future, w, result);
         coil_release(f);
     }
-    forget_timer(timer);
-    coil_release(waiter);
+    waiter_disarm(w);
+    coil_release(&w->future);
     return rc;
+}
+
+/* A coroutine becomes a task that is pinned, so that no other worker begins it before it is cancelled. */
+static int ensure_unbegun(coil_loop *loop, coil_awaitable aw, coil_future **future)
+{
+    static const coil_task_options pinned = {.size = sizeof pinned, .migration = COIL_PINNED};
+    if (aw.future || !aw.coro.fn)
+        return coil__loop_ensure_future(loop, aw, future);
+    return coil_loop_create_task(loop, aw.coro, &pinned, future);
 }
 
 /* A time that is up already: cancels what is not done, without waiting for the time. */
 static int wait_not_at_all(coil_loop *loop, coil_awaitable aw, void **result)
 {
     coil_future *f;
-    COIL_TRY(coil__loop_ensure_future(loop, aw, &f));
-    int rc = f->state != COIL__PENDING ? coil_future_result(f, result) : timed_out(loop, f, !aw.future, result);
+    COIL_TRY(ensure_unbegun(loop, aw, &f));
+    int rc = !coil__future_pending(f) ? coil_future_result(f, result) : timed_out(loop, f, !aw.future, result);
     coil_release(f);
     return rc;
 }

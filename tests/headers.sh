@@ -25,12 +25,18 @@ for header in coil.h coil/*.h; do
         }
     fi
     case $header in
+    coil/errno.h) ;; # redefines errno: for those who ask for it
     coil/*) grep -q "#include <$header>" coil.h || {
         echo "coil.h does not include $header"
         failed=1
     } ;;
     esac
 done
+
+# The README's program is C++ as well.
+if [ -n "$cxx" ]; then
+    $cxx -std=c++17 $warnings -fsyntax-only -I. -x c++ "$root/docs/examples/first_program.c" || failed=1
+fi
 
 declared=$(mktemp) || exit 1
 exported=$(mktemp) || exit 1

@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh [--long] - everything, on a machine that has nothing installed: packages, release build, all tests.
 #
-#   --long                the stress programs too (minutes), and 100,000 random scenarios (an hour), where the kit is
+#   --long                the stress programs too (an hour or two), and 100,000 random scenarios (an hour), where the kit is
 #   COIL_CMAKE_ARGS=...   more arguments for cmake, such as -DCOIL_WERROR=ON
 #
 # Can be called from anywhere. Its exit status is 0 if everything passed.

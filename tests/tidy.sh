@@ -97,7 +97,7 @@ sources src | grep -v '^src/base/' | xargs grep -nE '(^|[^a-z_<"./])errno([^a-z_
     grep -v -e '^src/loop' | found "errno is read next to a system call only: src/base, src/loop*.c, io"
 
 # --- 7 documents ---
-awk '/^```$/ { code = 0 } code; /^```c$/ { code = 1 }' README.md | cmp -s - docs/examples/first_program.c ||
+awk '/^```$/ { if (code) exit } code; /^```c$/ { code = 1 }' README.md | cmp -s - docs/examples/first_program.c ||
     echo "README.md:1:" | found "its program is docs/examples/first_program.c"
 find README.md docs perf -name '*.md' | while read -r file; do
     grep -no '](\([^)#:]*\)[#)]' "$file" | sed 's/](\(.*\)[#)]/\1/' | while IFS=: read -r line target; do
@@ -111,6 +111,7 @@ for file in docs/examples/*.c; do
     grep -qF "($file)" README.md || echo "$file:1:" | found "the README does not list it"
     expected=docs/examples/expected/$(basename "$file" .c).out
     [ -e "$expected" ] || grep -q "docs/$(basename "$(dirname "$file")")/$(basename "$file")\"" tests/api/*.c ||
+        grep -q "NAME example\.$(basename "$file" .c) " docs/examples/CMakeLists.txt ||
         echo "$file:1:" | found "nothing tests it"
 done
 

@@ -1,7 +1,9 @@
 /*
  * coil/context.h - context variables: values that follow the flow of control, from a task to those it makes
  *
- * Every task and callback runs in a context; a new task gets a copy of its maker's. Source: contextvars, PEP 567.
+ * Every task and callback runs in a context; a new task gets a copy of its maker's. A context that the program
+ * gives to several may be used by them on several workers at a time; a value that one gets stays as long as no
+ * other sets a new one, if it has a drop function. Source: contextvars, PEP 567.
  */
 #ifndef COIL_CONTEXT_H
 #define COIL_CONTEXT_H

@@ -11,7 +11,10 @@
 #include <coil/base.h>
 COIL_BEGIN
 
-/* The body of a coroutine. @result is never NULL and points to NULL at entry. */
+/*
+ * The body of a coroutine. @result is never NULL and points to NULL at entry. A positive return value counts as 0, and
+ * is lost when the body is a task's: the result is *result. C++: no exception may leave the body; the program would be terminated.
+ */
 typedef int coil_coro_fn(void *arg, void **result);
 
 /*
@@ -40,8 +43,18 @@ static inline coil_coro coil_coro_make(coil_coro_fn *fn, void *arg, void (*drop)
     return c;
 }
 
+/* In C++ too, arg may be a string literal. */
+#ifdef __cplusplus
+COIL_END
+static inline void *coil_coro_arg_(void *arg) { return arg; }
+template <size_t n> static inline void *coil_coro_arg_(const char (&arg)[n]) { return const_cast<char *>(arg); }
+COIL_BEGIN
+#else
+#define coil_coro_arg_(arg) (arg)
+#endif
+
 /** coil_coro_of(fn, arg) - the coroutine fn(arg); borrows arg until the body ends. */
-#define coil_coro_of(fn, arg) coil_coro_make((fn), (arg), NULL, 0, #fn)
+#define coil_coro_of(fn, arg) coil_coro_make((fn), coil_coro_arg_(arg), NULL, 0, #fn)
 
 /** coil_coro_owning(fn, arg, drop) - the same; arg becomes the body's own; drop(arg) if it never runs. */
 #define coil_coro_owning(fn, arg, drop) coil_coro_make((fn), (arg), (drop), 0, #fn)

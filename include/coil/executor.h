@@ -65,6 +65,14 @@ COIL_ANY_THREAD void coil_job_run(coil_job *job);
  */
 COIL_ANY_THREAD int coil_thread_pool_new(unsigned threads_max, coil_executor **executor);
 
+/**
+ * coil_thread_pool_shutdown - coil_executor_shutdown() for a thread pool, waiting for a limited time
+ * @timeout_ns: by CLOCK_MONOTONIC; 0: do not wait; COIL_FOREVER: no limit
+ *
+ * Errors: -ETIMEDOUT if jobs are left; they go on. It may be called again.
+ */
+COIL_ANY_THREAD int coil_thread_pool_shutdown(coil_executor *executor, int64_t timeout_ns);
+
 /* --- using them -------------------------------------------------------------------------------------------------- */
 
 /**

@@ -62,7 +62,8 @@ COIL_ON_LOOP int coil_future_set_exception(coil_future *future, coil_error *erro
  * coil_future_cancel - cancel a future or task; true if that had an effect
  *
  * A task gets the error -ECANCELED at its next step, inside what it waits for, which is cancelled at once.
- * @message may be NULL.
+ * @message may be NULL. In a runtime it may be called from any thread that has a reference; with one worker a call from
+ * another thread takes effect when the worker gets to it.
  */
 COIL_ON_LOOP bool coil_future_cancel(coil_future *future, const char *message);
 

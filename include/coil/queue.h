@@ -1,8 +1,9 @@
 /*
- * coil/queue.h - queues between tasks of one loop: FIFO, LIFO, priority
+ * coil/queue.h - queues between tasks of one loop, in a runtime from any of its workers: FIFO, LIFO, priority
  *
- * Items are pointers. What is still in a queue when it is freed is given to the queue's drop function.
- * Source: asyncio.queues.
+ * Items are pointers. What is still in a queue when it is freed is given to the queue's drop function. Who gets an
+ * item sees what was written before it was put. In a runtime what qsize, empty and full answer may be over when the
+ * caller looks at it. Source: asyncio.queues.
  */
 #ifndef COIL_QUEUE_H
 #define COIL_QUEUE_H
@@ -12,7 +13,10 @@ COIL_BEGIN
 
 typedef struct coil_queue coil_queue;
 
-/* Whether a comes before b: 1, 0, or a negative code, which put or get then raises. */
+/*
+ * Whether a comes before b: 1, 0, or a negative code, which put or get then raises. It must not suspend, nor use the
+ * queue, which in a runtime is closed to the other workers meanwhile.
+ */
 typedef int coil_queue_less(const void *a, const void *b);
 
 /** coil_queue_new - first in, first out. @items_max: 0 or negative for no bound. Gives. Errors: -ENOMEM. */

@@ -1,9 +1,13 @@
 /*
  * coil/sync.h - lock, event, condition, semaphores, barrier
  *
- * For tasks of one loop, fair in the order of arrival, bound to the loop of the first task that has to wait
- * (COIL_EWRONGLOOP elsewhere). Freeing one that somebody waits for is asserted against. The _coro forms make
- * coroutines of the suspending calls; they borrow the object until they end. Source: asyncio.locks.
+ * For tasks of one loop, in a runtime from any of its workers; fair in the order of arrival; bound to the loop of the
+ * first task that has to wait (COIL_EWRONGLOOP elsewhere). Freeing one that somebody waits for is asserted against;
+ * who was woken may free it, even if the call that woke it has not returned. The _coro forms make coroutines of the
+ * suspending calls; they borrow the object until they end. Source: asyncio.locks.
+ *
+ * In a runtime what a query answers (locked, is_set, n_waiting, broken) may be over when the caller looks at it. A
+ * lock's holder sees what the holders before it wrote, a woken task what its waker wrote.
  */
 #ifndef COIL_SYNC_H
 #define COIL_SYNC_H
@@ -43,7 +47,7 @@ COIL_IN_TASK COIL_SUSPENDS int coil_condition_acquire(coil_condition *condition)
 COIL_ON_LOOP int coil_condition_release(coil_condition *condition);
 COIL_ON_LOOP bool coil_condition_locked(const coil_condition *condition);
 
-/** coil_condition_wait - release, wait for a notification, acquire again (also when cancelled). COIL_ERUNTIME if not acquired. */
+/** coil_condition_wait - release, wait, acquire again (also when cancelled). COIL_ERUNTIME if not acquired. */
 COIL_IN_TASK COIL_SUSPENDS int coil_condition_wait(coil_condition *condition);
 
 /**

@@ -10,11 +10,20 @@
 #include <coil/future.h>
 COIL_BEGIN
 
+/* Where a task may run, in a runtime with several workers. On a loop of its own all are alike. */
+enum coil_migration {
+    COIL_STEAL_ANY,   /* it may resume on another worker after any suspension */
+    COIL_STEAL_START, /* it may be taken by another worker before its first step, and stays there then */
+    COIL_PINNED,      /* it stays on one worker: the chosen one, else the one that makes it */
+};
+
 typedef struct coil_task_options {
     size_t size;           /* sizeof(coil_task_options) */
     const char *name;      /* copied; NULL: "Task-N" */
     coil_context *context; /* runs exactly in this one (shared); NULL: in a copy of the current context */
     size_t stack_bytes;    /* 0: the loop's default. Rounded up to a power of two of pages, at least 16 KiB */
+    enum coil_migration migration;
+    unsigned worker;       /* with COIL_PINNED: 1 + the number of the worker that it belongs to; 0: the one that makes it */
     bool save_fp_control;  /* give the task floating-point control words (rounding, ...) of its own */
 } coil_task_options;
 
@@ -79,6 +88,16 @@ COIL_ON_LOOP size_t coil_future_repr(coil_future *future, char *buf, size_t size
  * A delay that is not positive suspends once: everything that is ready runs first. Errors: -ECANCELED.
  */
 COIL_IN_TASK COIL_SUSPENDS int coil_sleep(int64_t delay_ns);
+
+/**
+ * coil_pin, coil_unpin - a stretch of code during which the running task stays on its worker
+ *
+ * For calls into libraries that keep something in thread-local variables between calls: the task may suspend between
+ * coil_pin() and coil_unpin(), and goes on on the same thread. The pairs nest. A task that ends pinned is an assertion.
+ * On a loop of its own they do nothing else. Source: none in asyncio.
+ */
+COIL_IN_TASK void coil_pin(void);
+COIL_IN_TASK void coil_unpin(void);
 
 /** coil_sleep_coro - sleep as a coroutine with a result. */
 COIL_ANY_THREAD coil_coro coil_sleep_coro(int64_t delay_ns, void *result);

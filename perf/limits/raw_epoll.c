@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -67,8 +68,13 @@ static void serve(int epoll, int listener)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1) {
+        bool help = strcmp(argv[1], "--help") == 0;
+        fprintf(help ? stdout : stderr, "usage: raw-epoll-echo (a free port on 127.0.0.1, which it prints)\n");
+        return help ? 0 : 2;
+    }
     uint16_t port;
     int listener = listen_on_free_port(&port), epoll = epoll_create1(EPOLL_CLOEXEC);
     if (listener < 0 || epoll < 0) {

@@ -57,6 +57,12 @@ __attribute__((noinline)) void *coil__calloc(size_t bytes)
     return injected_failure() ? NULL : calloc(1, bytes);
 }
 
+__attribute__((noinline)) void *coil__calloc_aligned(size_t alignment, size_t bytes)
+{
+    void *p = injected_failure() ? NULL : aligned_alloc(alignment, bytes);
+    return p ? memset(p, 0, bytes) : NULL;
+}
+
 __attribute__((noinline)) void *coil__realloc(void *p, size_t bytes)
 {
     return injected_failure() ? NULL : realloc(p, bytes);

@@ -15,6 +15,7 @@
 #include "assert.h"
 
 void *coil__malloc(size_t bytes);               /* NULL without memory */
+void *coil__calloc_aligned(size_t alignment, size_t bytes); /* @bytes: a multiple of it */
 void *coil__calloc(size_t bytes);
 void *coil__realloc(void *p, size_t bytes);
 char *coil__strdup(const char *s);

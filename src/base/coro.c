@@ -3,9 +3,10 @@
  *
  * Called by the loop and by async generators on the thread that runs the coroutine being left. Control words: a
  * coroutine with fp_control keeps its own in the frame of the switch that suspended it; the others share those of the
- * thread, which are kept aside while one with fp_control runs.
+ * thread, which are kept aside while one with fp_control runs. C++'s exceptions in flight lie in the switch's frame too.
  *
- * Sources: sanitizer/common_interface_defs.h and tsan_interface.h of LLVM 14 (fiber interfaces).
+ * Sources: Itanium C++ ABI, exception handling 2.2.2; sanitizer/common_interface_defs.h and tsan_interface.h of LLVM 14
+ * (fiber interfaces).
  */
 #define _GNU_SOURCE
 #include "coro.h"
@@ -25,6 +26,16 @@
 #define COIL__UNINSTRUMENTED __attribute__((no_sanitize_address))
 #else
 #define COIL__UNINSTRUMENTED
+#endif
+
+/*
+ * Not inlined: what lies in thread-local memory must not be kept in registers around a switch, after which the coroutine may
+ * be on another thread.
+ */
+#if defined(__GNUC__) && !defined(__clang__)
+#define COIL__OPAQUE __attribute__((noipa))
+#else
+#define COIL__OPAQUE __attribute__((noinline))
 #endif
 
 /* The control words of the coroutines without words of their own, while one with runs. */
@@ -120,9 +131,41 @@ static inline void init_sanitizers_thread(coil__coro *c)
 
 #endif
 
+/* --- C++ ------------------------------------------------------------------------------------------------------------- */
+
+/* NULL unless the program is linked with C++'s runtime library (jemalloc is). */
+extern void *__cxa_get_globals(void) __attribute__((weak));
+
+static coil__cxx_state no_exceptions; /* of all threads without C++; nobody writes there */
+
+/* I4. Addresses of programs have at most 56 bits. */
+static uint64_t traits_of_thread(void)
+{
+    const void *state = __cxa_get_globals ? __cxa_get_globals() : &no_exceptions;
+    return (uint64_t)(uintptr_t)state << 8;
+}
+
+/* Takes what @from has in flight off its thread. */
+static COIL__UNINSTRUMENTED coil__cxx_state take_exceptions(const coil__coro *from)
+{
+    coil__cxx_state *x = coil__coro_exceptions(from), taken = *x;
+    if (taken.caught || taken.uncaught)
+        *x = (coil__cxx_state){NULL, 0};
+    return taken;
+}
+
+/* To the thread that @c is on now. */
+static COIL__UNINSTRUMENTED void put_exceptions(const coil__coro *c, coil__cxx_state taken)
+{
+    if (taken.caught || taken.uncaught)
+        *coil__coro_exceptions(c) = taken;
+}
+
+/* --- coroutines ------------------------------------------------------------------------------------------------------ */
+
 void coil__coro_init_thread(coil__coro *c)
 {
-    *c = (coil__coro){0};
+    *c = (coil__coro){.traits = traits_of_thread()};
     init_sanitizers_thread(c);
 }
 
@@ -153,7 +196,7 @@ static struct coil__arch_call first_call(char **top, coil__coro_entry *entry, vo
 void coil__coro_init(coil__coro *c, coil__stack *stack, bool fp_control, coil__coro_entry *entry, void *arg)
 {
     coil_debug_assert((uintptr_t)stack->top % 16 == 0);
-    *c = (coil__coro){.stack = stack, .fp_control = fp_control};
+    *c = (coil__coro){.stack = stack, .traits = fp_control};
     char *top = stack->top;
     struct coil__arch_call first = first_call(&top, entry, arg);
     struct coil__arch_call *call = (struct coil__arch_call *)(void *)top - 1;
@@ -173,7 +216,7 @@ static void leave_words(const coil__coro *from, coil__arch_fp words)
         shared_words = words;
 }
 
-COIL__UNINSTRUMENTED void coil__coro_switch_slow(coil__coro *from, coil__coro *to)
+COIL__UNINSTRUMENTED COIL__OPAQUE void coil__coro_switch_slow(coil__coro *from, coil__coro *to)
 {
     bool fp_control = from->fp_control;
     coil__arch_fp words = {0};
@@ -181,17 +224,22 @@ COIL__UNINSTRUMENTED void coil__coro_switch_slow(coil__coro *from, coil__coro *t
         words = coil__arch_fp_get();
         leave_words(from, words);
     }
+    coil__coro_hand_on(from, to);
+    coil__cxx_state in_flight = take_exceptions(from);
     announce(from, to, false);
     coil__arch_switch(&from->sp, to->sp);
     arrived(from);
+    put_exceptions(from, in_flight);
     if (fp_control)
         coil__arch_fp_set(words);
 }
 
-COIL__UNINSTRUMENTED _Noreturn void coil__coro_leave_slow(coil__coro *from, coil__coro *to)
+COIL__UNINSTRUMENTED COIL__OPAQUE _Noreturn void coil__coro_leave_slow(coil__coro *from, coil__coro *to)
 {
     if (from->fp_control | to->fp_control)
         leave_words(from, coil__arch_fp_get());
+    coil__coro_hand_on(from, to);
+    (void)take_exceptions(from); /* of a body that jumped out of a handler */
     announce(from, to, true);
     coil__arch_jump(to->sp);
 }

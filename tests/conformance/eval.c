@@ -15,7 +15,7 @@
 #include "format.h"
 #include "world.h"
 
-value **eval_globals;
+_Atomic(value *) *eval_globals;
 
 /* --- variables --------------------------------------------------------------------------------------------------- */
 

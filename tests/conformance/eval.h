@@ -16,7 +16,7 @@ typedef struct frame {
     coil_agen *agen;     /* whose body this is; NULL outside an agen */
 } frame;
 
-extern value **eval_globals;
+extern _Atomic(value *) *eval_globals;
 
 int eval(frame *frame, const expression *e, value **out);
 void eval_assign(frame *frame, const variable *target, value *v);
@@ -59,6 +59,10 @@ int done_callback(coil_future *future, void *callable);
 
 const native *method_find(const value *self, const char *name); /* methods.c */
 int iterator_next(value *iterator, value **out);                /* combine.c; *out NULL at the end */
+
+/* loops.c: `with` on a Runner */
+int runner_enter(struct runner *runner);
+int runner_close(struct runner *runner);
 
 /* --- agens.c ----------------------------------------------------------------------------------------------------- */
 

@@ -301,7 +301,7 @@ int exec_body(frame *f, const statement *body)
 {
     int flow = FLOW_NORMAL;
     for (const statement *s = body; s && flow == FLOW_NORMAL; s = s->next) {
-        world_line = s->line;
+        world_at_line(s->line);
         world_check_limit();
         flow = exec_statement(f, s);
     }

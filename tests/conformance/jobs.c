@@ -6,8 +6,9 @@
  * joins. A shutdown that waits does so in a helper thread of the library, before a gate, which the clock opens when
  * no job is outstanding.
  *
- * I1 only one thread runs at a time: the semaphores and joins order all accesses here, but for those to `gates`
- * I2 `expected` helpers are on their way to their gates; the loop's thread waits for them before it looks at `gates`
+ * I1 world_lock() guards the variables of this file, which several workers use; the semaphores are waited for outside
+ * I2 `expected` helpers are on their way to their gates; a shutdown and the clock wait for them before they look at
+ *    `gates`. Only one does at a time: the clock is asked when all workers sleep.
  *
  * Source: the section "Time, jobs and threads" of the scenario language.
  */
@@ -35,8 +36,59 @@ struct job_call {
     arguments args;
 };
 
-static size_t unfinished;    /* jobs */
-static int64_t ticks_of_job; /* that is being submitted */
+/* How long the job will take that a task, or a callback's thread, is about to submit. */
+struct request {
+    struct request *next;
+    const void *who;
+    int64_t ticks;
+};
+
+static struct request *requests; /* one for whoever has ever submitted */
+static size_t unfinished;        /* jobs */
+
+/* --- requests ---------------------------------------------------------------------------------------------------- */
+
+/* A task, which may get to another thread before its job is submitted; else this thread. */
+static const void *requester(void)
+{
+    static _Thread_local char thread;
+    coil_task *task = coil_get_running_loop() ? coil_current_task() : NULL;
+    return task ? (const void *)task : &thread;
+}
+
+static struct request *find_request(const void *who)
+{
+    struct request *r = requests;
+    while (r && r->who != who)
+        r = r->next;
+    return r;
+}
+
+static void note_request(int64_t ticks)
+{
+    const void *who = requester();
+    struct request *fresh = keep(sizeof *fresh);
+    world_lock();
+    struct request *r = find_request(who);
+    if (!r) {
+        r = fresh;
+        r->who = who;
+        r->next = requests;
+        requests = r;
+    }
+    r->ticks = ticks > 0 ? ticks : 0;
+    world_unlock();
+}
+
+static int64_t requested_ticks(void)
+{
+    const void *who = requester();
+    world_lock();
+    const struct request *r = find_request(who);
+    int64_t ticks = r ? r->ticks : 0;
+    world_unlock();
+    return ticks;
+}
 
 /* --- jobs -------------------------------------------------------------------------------------------------------- */
 
@@ -54,7 +106,9 @@ static void *run_job(void *job)
 static void job_go(struct outstanding *o)
 {
     pthread_t thread;
+    world_lock();
     unfinished--;
+    world_unlock();
     if (pthread_create(&thread, NULL, run_job, o) != 0)
         die("cannot start a thread");
     pthread_join(thread, NULL);
@@ -65,11 +119,13 @@ static int submit(coil_executor *executor, coil_job *job)
     (void)executor;
     struct job *j = keep(sizeof *j);
     j->outstanding = (struct outstanding){.due = job_due, .go = job_go};
-    j->due = world_now + (ticks_of_job > 0 ? ticks_of_job : 0);
+    j->due = world_now + requested_ticks();
     j->job = job;
     coil_job_start(job);
     outstanding_add(&j->outstanding);
+    world_lock();
     unfinished++;
+    world_unlock();
     return 0;
 }
 
@@ -94,7 +150,11 @@ static void wait_for(sem_t *what)
 
 static void wait_for_helpers(void)
 {
-    for (; expected > 0; expected--)
+    world_lock();
+    size_t n = expected;
+    expected = 0;
+    world_unlock();
+    for (; n > 0; n--)
         wait_for(&arrived);
 }
 
@@ -108,9 +168,11 @@ static void wait_at_gate(void)
 {
     struct gate gate = {0}, **end = &gates;
     sem_init(&gate.open, 0, 0);
+    world_lock();
     while (*end)
         end = &(*end)->next;
     *end = &gate;
+    world_unlock();
     pthread_setspecific(helper, &helper);
     sem_post(&arrived);
     wait_for(&gate.open);
@@ -124,17 +186,22 @@ static void shutdown_(coil_executor *executor, bool wait)
         wait_at_gate();
     } else if (!coil_loop_is_closed(((struct executor *)(void *)executor)->loop)) {
         wait_for_helpers(); /* one at a time, so that they are at their gates in order */
+        world_lock();
         expected++;
+        world_unlock();
     }
 }
 
 bool jobs_open_gate(void)
 {
     wait_for_helpers();
-    struct gate *gate = gates;
-    if (!gate || unfinished > 0)
+    world_lock();
+    struct gate *gate = unfinished == 0 ? gates : NULL;
+    if (gate)
+        gates = gate->next;
+    world_unlock();
+    if (!gate)
         return false;
-    gates = gate->next;
     sem_post(&gate->open);
     wait_for(&gone); /* what it had to tell the loop has been posted */
     return true;
@@ -149,18 +216,28 @@ static void free_(coil_executor *executor)
 
 static const coil_executor_ops ops = {submit, shutdown_, free_};
 
-/* asyncio makes its default executor at the first use, unless it was shut down or the loop is closed. */
-static void provide_executor(coil_loop *loop)
+static void settle_executor(coil_loop *loop, struct loop_state *state, struct executor *e)
 {
-    struct loop_state *state = world_state_of(loop);
     if (state->executor_settled || coil_loop_is_closed(loop))
         return;
     state->executor_settled = true;
-    struct executor *e = keep(sizeof *e);
     e->loop = loop;
     coil_executor_init(&e->executor, &ops);
     coil_loop_set_default_executor(loop, &e->executor);
     coil_executor_release(&e->executor);
+}
+
+/*
+ * asyncio makes its default executor at the first use, unless it was shut down or the loop is closed. Under the
+ * lock, so that nobody else submits a job before ours is the loop's.
+ */
+static void provide_executor(coil_loop *loop)
+{
+    struct loop_state *state = world_state_of(loop);
+    struct executor *e = keep(sizeof *e);
+    world_lock();
+    settle_executor(loop, state, e);
+    world_unlock();
 }
 
 void jobs_init(void)
@@ -237,7 +314,7 @@ static int call_job(void *arg, void **result)
 
 /* --- builtins ---------------------------------------------------------------------------------------------------- */
 
-/* JOB, TICKS, and the job's arguments; the ticks are for submit(), which is called before the next job is made. */
+/* JOB, TICKS, and the job's arguments; the ticks are for submit(), which the same task or callback calls next. */
 static struct job_call *job_argument(const arguments *args)
 {
     struct job_call *call = keep(sizeof *call);
@@ -247,7 +324,7 @@ static struct job_call *job_argument(const arguments *args)
     call->args = (arguments){.n = args->n - 2, .items = args->items + 2};
     if (call->args.n < call->job->min || call->args.n > call->job->max)
         die("wrong number of arguments for %s", call->job->name);
-    ticks_of_job = int_argument(args, 1, NULL, 0);
+    note_request(int_argument(args, 1, NULL, 0));
     return call;
 }
 
@@ -274,7 +351,10 @@ static int to_thread(value *self, const arguments *args, value **out)
 static int shutdown_default_executor(value *self, const arguments *args, value **out)
 {
     (void)self, (void)args, (void)out;
-    world_state_of(world_loop())->executor_settled = true;
+    struct loop_state *state = world_state_of(world_loop());
+    world_lock();
+    state->executor_settled = true;
+    world_unlock();
     return coil_loop_shutdown_default_executor(world_loop());
 }
 

@@ -131,38 +131,70 @@ static int run(value *self, const arguments *args, value **out)
 {
     (void)self;
     void *result = NULL;
-    int rc = coil_run_with(&world_options, value_coro(args->items[0]), &result);
+    coil_runtime_options options = world_runtime_options();
+    coil_coro coro = value_coro(args->items[0]);
+    int rc = world_on_runtime() ? coil_runtime_run(&options, coro, &result)
+                                : coil_run_with(&world_options, coro, &result);
     return give_result(rc, result, out);
 }
 
 /* --- Runner ------------------------------------------------------------------------------------------------------ */
 
+/* A runtime is one that has been entered; before that, and without runtimes, the library's runner stands for it. */
+struct runner {
+    coil_runner *plain;
+    coil_runtime *runtime;
+    bool closed;
+};
+
 static int new_runner(value *self, const arguments *args, value **out)
 {
     (void)self, (void)args;
-    coil_runner *runner;
-    COIL_TRY(coil_runner_new(&world_options, &runner));
+    struct runner *runner = keep(sizeof *runner);
+    COIL_TRY(coil_runner_new(&world_options, &runner->plain));
     *out = value_new(VALUE_RUNNER);
     (*out)->as.runner = runner;
     return 0;
 }
 
-static int runner_run(value *runner, const arguments *args, value **out)
+int runner_enter(struct runner *runner)
+{
+    if (!world_on_runtime() || runner->closed)
+        return coil_runner_enter(runner->plain);
+    return runner->runtime ? 0 : world_new_runtime(&runner->runtime);
+}
+
+static int runner_run(value *self, const arguments *args, value **out)
 {
     void *result = NULL;
-    int rc = coil_runner_run(runner->as.runner, value_coro(args->items[0]), &result);
+    struct runner *runner = self->as.runner;
+    coil_coro coro = value_coro(args->items[0]);
+    bool possible = coro.fn && !coil_get_running_loop();
+    if (possible && world_on_runtime() && !runner->closed)
+        COIL_TRY(runner_enter(runner));
+    int rc = runner->runtime ? coil_runtime_enter(runner->runtime, coro, &result)
+                             : coil_runner_run(runner->plain, coro, &result);
     return give_result(rc, result, out);
 }
 
-static int runner_close(value *runner, const arguments *args, value **out)
+int runner_close(struct runner *runner)
+{
+    if (runner->runtime)
+        return coil_runtime_close(runner->runtime);
+    COIL_TRY(coil_runner_close(runner->plain));
+    runner->closed = true;
+    return 0;
+}
+
+static int close_runner(value *self, const arguments *args, value **out)
 {
     (void)args, (void)out;
-    return coil_runner_close(runner->as.runner);
+    return runner_close(self->as.runner);
 }
 
 const native runner_methods[] = {
     {"run", runner_run, 1, 1, false},
-    {"close", runner_close, 0, 0, false},
+    {"close", close_runner, 0, 0, false},
     {0},
 };
 

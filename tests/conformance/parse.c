@@ -29,7 +29,7 @@ static const struct line *next_line(struct parser *p)
     if (p->at >= p->n)
         die("missing end");
     const struct line *line = &p->lines[p->at++];
-    world_line = line->number;
+    world_at_line(line->number);
     return line;
 }
 

@@ -119,7 +119,7 @@ struct program {
     definition *main;     /* a coro without parameters, or NULL */
     statement *initial; /* the global assignments */
     size_t globals_n;
-    value **globals;
+    _Atomic(value *) *globals;
 };
 
 /* Reads a scenario. A malformed one ends the program. */

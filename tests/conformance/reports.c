@@ -3,7 +3,8 @@
  *
  * The library's own "never retrieved" reports do not count: nothing is destroyed in a scenario; drop() makes them.
  *
- * I1 registry holds each future once, in the order in which it was first returned; a dropped one leaves a NULL
+ * I1 registry holds each future once, in the order in which it was first returned; a dropped one leaves a NULL.
+ *    world_lock() guards it
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,9 @@
 
 /* --- handlers ---------------------------------------------------------------------------------------------------- */
 
-static bool dropping;
+/* Our own reports are known by their address. */
+static const char never_retrieved[] = "Future exception was never retrieved";
+static const char task_never_retrieved[] = "Task exception was never retrieved";
 
 static const char *canonical_message(const char *message)
 {
@@ -42,7 +45,8 @@ static bool about_garbage(const char *message)
         world_note_destroyed();
         return true;
     }
-    return !dropping && n >= sizeof never - 1 && strcmp(message + n - (sizeof never - 1), never) == 0;
+    return message != never_retrieved && message != task_never_retrieved && n >= sizeof never - 1 &&
+           strcmp(message + n - (sizeof never - 1), never) == 0;
 }
 
 int world_default_handler(coil_loop *loop, const coil_exception_context *context, void *arg)
@@ -119,24 +123,34 @@ static size_t *registry_slot(const coil_future *future)
     return &registry.slots[i];
 }
 
+static void *registry_room(size_t bytes)
+{
+    void *room = calloc(1, bytes);
+    if (!room)
+        die("out of memory");
+    return room;
+}
+
 /* Dropped futures are forgotten here, so that one that is returned again comes last. */
 static void registry_grow(void)
 {
     size_t kept = 0;
     registry.size = registry.size ? 2 * registry.size : 1024;
     registry.slots_n = 2 * registry.size;
-    coil_future **futures = keep(registry.size * sizeof *futures);
-    registry.slots = keep(registry.slots_n * sizeof *registry.slots);
+    coil_future **futures = registry_room(registry.size * sizeof *futures);
+    free(registry.slots);
+    registry.slots = registry_room(registry.slots_n * sizeof *registry.slots);
     for (size_t i = 0; i < registry.n; i++)
         if (registry.futures[i])
             futures[kept++] = registry.futures[i];
+    free(registry.futures);
     registry.futures = futures;
     registry.n = kept;
     for (size_t i = 0; i < kept; i++)
         *registry_slot(futures[i]) = i + 1;
 }
 
-void world_register(coil_future *future)
+static void registry_add(coil_future *future)
 {
     if (registry.n == registry.size)
         registry_grow();
@@ -145,6 +159,13 @@ void world_register(coil_future *future)
         return;
     registry.futures[registry.n++] = coil_retain(future);
     *slot = registry.n;
+}
+
+void world_register(coil_future *future)
+{
+    world_lock();
+    registry_add(future);
+    world_unlock();
 }
 
 value *world_registered(coil_future *future)
@@ -177,24 +198,24 @@ static void report_unretrieved(coil_future *future)
 {
     if (!coil_future_exception_unretrieved(future))
         return;
-    coil_exception_context context = {.future = future, .message = "Future exception was never retrieved"};
+    coil_exception_context context = {.future = future, .message = never_retrieved};
     if (coil_future_is_task(future))
-        context.message = "Task exception was never retrieved";
+        context.message = task_never_retrieved;
     if (coil_future_exception(future, &context.error) < 0)
         die("an unretrieved exception that is none");
-    dropping = true;
     call_handler(coil_future_loop(future), &context);
-    dropping = false;
     coil_error_release(context.error);
 }
 
 void world_drop(coil_future *future)
 {
+    world_lock();
     if (registry.n) {
         size_t *slot = registry_slot(future);
         if (*slot)
             registry.futures[*slot - 1] = NULL;
     }
+    world_unlock();
     report_unretrieved(future);
 }
 

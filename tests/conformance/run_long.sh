@@ -3,7 +3,8 @@
 #
 #   run_long.sh BUILD/tests [THOUSANDS]
 #
-# The blocks take turns between the backends, some sizes, and mixes of features: most often any, sometimes a narrow one.
+# The blocks take turns between the backends, the library's debug mode off and on, some sizes, and mixes of features:
+# most often any, sometimes a narrow one.
 set -u
 programs=$1 thousands=${2-100}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -28,13 +29,15 @@ while [ "$block" -lt "$thousands" ]; do
     first=$((block * 1000 + 1)) last=$((block * 1000 + 1000))
     # shellcheck disable=SC2086 # lists of words
     backend=$(nth $block $backends) size=$(nth $((block / 2)) $sizes) mix=$(nth $block $mixes)
-    COIL_BACKEND=$backend sh "$here/run_seeds.sh" "$programs/run-scenario" "$first-$last:$size:${mix#-}"
+    debug=$((block / 2 % 2))
+    COIL_BACKEND=$backend COIL_DEBUG=$debug \
+        sh "$here/run_seeds.sh" "$programs/run-scenario" "$first-$last:$size:${mix#-}"
     case $? in
     0) ;;
     77) exit 77 ;;
     *) failed=$((failed + 1)) ;;
     esac
     block=$((block + 1))
-    echo "$block of $thousands blocks done ($backend), $failed with failures"
+    echo "$block of $thousands blocks done ($backend, COIL_DEBUG=$debug), $failed with failures"
 done
 [ "$failed" -eq 0 ]

@@ -205,7 +205,7 @@ void parse_definitions(struct parser *p, const char *path)
     p->globals = keep(words * sizeof *p->globals);
     for (size_t i = 0; i < p->n;) {
         const struct line *line = &p->lines[i];
-        world_line = line->number;
+        world_at_line(line->number);
         if (parse_opens_definition(line->words[0])) {
             i = scan_definition(p, new_function(p, line), i);
         } else if (line->n == 3 && is(line->words[1], "=")) {

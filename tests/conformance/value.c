@@ -22,22 +22,31 @@ static struct chunk {
     struct chunk *next;
     size_t used, size;
     _Alignas(16) char bytes[];
-} *chunks;
+} *chunks; /* world_lock */
 
-void *keep(size_t bytes)
+static struct chunk *new_chunk(size_t bytes)
 {
+    size_t size = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
+    struct chunk *chunk = calloc(1, sizeof *chunk + size);
+    if (!chunk)
+        die("out of memory");
+    chunk->size = size;
+    world_lock();
+    chunk->next = chunks;
+    chunks = chunk;
+    world_unlock();
+    return chunk;
+}
+
+/* Not inlined: after a suspension, in the same function, its caller may be on another thread. */
+__attribute__((noinline)) void *keep(size_t bytes)
+{
+    static _Thread_local struct chunk *own;
     bytes = (bytes + 15) & ~(size_t)15;
-    if (!chunks || chunks->size - chunks->used < bytes) {
-        size_t size = bytes > CHUNK_BYTES ? bytes : CHUNK_BYTES;
-        struct chunk *chunk = calloc(1, sizeof *chunk + size);
-        if (!chunk)
-            die("out of memory");
-        chunk->size = size;
-        chunk->next = chunks;
-        chunks = chunk;
-    }
-    void *p = chunks->bytes + chunks->used;
-    chunks->used += bytes;
+    if (!own || own->size - own->used < bytes)
+        own = new_chunk(bytes);
+    void *p = own->bytes + own->used;
+    own->used += bytes;
     return p;
 }
 
@@ -118,14 +127,16 @@ value *value_call(enum value_type type, value *self, const definition *function,
 static struct gathering {
     struct gathering *next;
     coil_future *future;
-} *gatherings; /* newest first, because that is the one that most likely is asked for */
+} *gatherings; /* world_lock; newest first, because that is the one that most likely is asked for */
 
 void value_note_gather(coil_future *future)
 {
     struct gathering *g = keep(sizeof *g);
     g->future = coil_retain(future);
+    world_lock();
     g->next = gatherings;
     gatherings = g;
+    world_unlock();
 }
 
 /* Values are aligned, so the lowest bit is free for saying "one of ours". */
@@ -149,19 +160,27 @@ static value *outcomes_list(const coil_outcome *outcomes, size_t n)
     return list;
 }
 
+static const coil_outcome *find_outcomes(const void *result, size_t *n)
+{
+    const coil_outcome *outcomes = NULL;
+    world_lock();
+    for (struct gathering *g = gatherings; g && (!outcomes || outcomes != result); g = g->next)
+        outcomes = coil_gather_outcomes(g->future, n);
+    world_unlock();
+    if (!outcomes || outcomes != result)
+        die("the library gave a result that nobody made");
+    return outcomes;
+}
+
 value *value_unpack(void *result)
 {
+    size_t n;
     if (!result) /* our own are never NULL: the outcomes of gather() without arguments */
         return value_list(0);
     if ((uintptr_t)result & 1)
         return (value *)((char *)result - 1);
-    for (struct gathering *g = gatherings; g; g = g->next) {
-        size_t n = 0;
-        const coil_outcome *outcomes = coil_gather_outcomes(g->future, &n);
-        if (outcomes && (const void *)outcomes == result)
-            return outcomes_list(outcomes, n);
-    }
-    die("the library gave a result that nobody made");
+    const coil_outcome *outcomes = find_outcomes(result, &n);
+    return outcomes_list(outcomes, n);
 }
 
 /* --- comparing --------------------------------------------------------------------------------------------------- */

@@ -2,12 +2,13 @@
  * value.h - the values of the scenario language
  *
  * One heap object per value, never freed: a scenario is short, and its trace must not depend on destruction. The
- * memory comes from chunks that a global list keeps reachable.
+ * memory comes from chunks, of which every thread has its own; a global list keeps them reachable.
  *
  * I1 values are immutable but for the objects of the library that they point to
  * I2 what the interpreter hands to the library as a *result* is packed (value_pack), so that a result that the library
  *    made itself, the outcomes of a gather, can be told from ours
- * I3 only one thread of the process runs scenario code at a time (clock.c), so nothing here is locked
+ * I3 several threads run scenario code at a time if the runtime has several workers; what they share is atomic, or
+ *    guarded by world_lock(), which is never held while anything of the scenario runs
  */
 #ifndef SCENARIO_VALUE_H
 #define SCENARIO_VALUE_H
@@ -109,7 +110,7 @@ struct value {
         coil_barrier *barrier;
         coil_group *group;
         coil_timeout *timeout;
-        coil_runner *runner;
+        struct runner *runner; /* loops.c */
         struct {
             coil_contextvar *var;
             coil_context_token *token; /* TOKEN */

@@ -24,7 +24,7 @@ static int enter(value *v, value **bound)
     case VALUE_TIMEOUT:
         return coil_timeout_enter(v->as.timeout);
     case VALUE_RUNNER:
-        return coil_runner_enter(v->as.runner);
+        return runner_enter(v->as.runner);
     case VALUE_BARRIER:
         return enter_barrier(v, bound);
     default:
@@ -53,7 +53,7 @@ static int release(const value *v)
     case VALUE_SEMAPHORE:
         return coil_semaphore_release(v->as.semaphore);
     case VALUE_RUNNER:
-        return coil_runner_close(v->as.runner);
+        return runner_close(v->as.runner);
     default:
         return 0;
     }

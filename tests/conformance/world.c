@@ -5,6 +5,7 @@
  * the program flushes it.
  *
  * I1 a loop that was noted stays readable: `hold` keeps its memory, whoever frees it
+ * I2 loops[] and loops_n change under `mutex`; an entry does not move
  */
 #include "world.h"
 
@@ -22,17 +23,55 @@
 #define LOOPS_MAX 1024
 
 const char *world_path = "?";
-size_t world_line;
 coil_loop_options world_options;
+bool world_exact;
+unsigned world_workers;
+bool world_dawdles;
 
 static struct {
-    size_t lines;
-    struct loop_state loops[LOOPS_MAX];
-    size_t loops_n;
-    size_t destroyed;   /* tasks that were pending when their loop was freed */
-    coil_loop *drivers; /* what new_loop made last; asyncio.run does not change this */
+    pthread_mutex_t mutex;
+    _Atomic size_t lines;
+    struct loop_state loops[LOOPS_MAX]; /* I2 */
+    _Atomic size_t loops_n;
+    _Atomic size_t destroyed; /* tasks that were pending when their loop was freed */
+    coil_loop *drivers;       /* what new_loop made last; asyncio.run does not change this */
+    coil_runtime *runtime;    /* whose loop that is; NULL: it is a plain one */
+    coil_future *_Atomic end; /* which waits for all to sleep */
     pthread_t main_thread;
-} world;
+} world = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static _Thread_local size_t line_here;
+
+/* Now and then, for 1 us up to 1 ms: as long as it takes another thread to do something, or to be woken before it. */
+static void nap(void)
+{
+    static _Thread_local uint32_t random;
+    if (random == 0)
+        random = (uint32_t)getpid() * 2654435769u ^ (uint32_t)(uintptr_t)&random;
+    random ^= random << 13;
+    random ^= random >> 17;
+    random ^= random << 5;
+    if (random % 4 == 0)
+        usleep(1u << random / 4 % 11);
+}
+
+/* Not inlined: after a suspension, in the same function, its caller may be on another thread. */
+__attribute__((noinline)) void world_at_line(size_t number)
+{
+    line_here = number;
+    if (world_dawdles)
+        nap();
+}
+
+void world_lock(void)
+{
+    pthread_mutex_lock(&world.mutex);
+}
+
+void world_unlock(void)
+{
+    pthread_mutex_unlock(&world.mutex);
+}
 
 void world_init(void)
 {
@@ -60,7 +99,7 @@ _Noreturn void die(const char *format, ...)
     va_list args;
     va_start(args, format);
     fflush(stdout);
-    fprintf(stderr, "SCENARIO-ERROR %s:%zu: ", world_path, world_line);
+    fprintf(stderr, "SCENARIO-ERROR %s:%zu: ", world_path, line_here);
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     fflush(stderr);
@@ -115,18 +154,27 @@ static size_t find_loop(const coil_loop *loop)
     return i;
 }
 
-void world_note_loop(coil_loop *loop)
+static void add_loop(coil_loop *loop)
 {
-    if (find_loop(loop) < world.loops_n)
-        return;
     if (world.loops_n == LOOPS_MAX)
         die("too many loops");
     coil_future *hold;
     if (coil_loop_create_future(loop, &hold) < 0)
         die("no memory for a future");
-    world.loops[world.loops_n++] = (struct loop_state){
+    world.loops[world.loops_n] = (struct loop_state){
         .loop = loop, .hold = hold, .handler = &value_none, .debug_always = coil_loop_get_debug(loop)};
     coil_loop_set_slow_callback_duration(loop, 1); /* asyncio's 0.1, in ticks */
+    world.loops_n++;
+}
+
+void world_note_loop(coil_loop *loop)
+{
+    if (find_loop(loop) < world.loops_n)
+        return;
+    world_lock();
+    if (find_loop(loop) == world.loops_n)
+        add_loop(loop);
+    world_unlock();
 }
 
 struct loop_state *world_state_of(coil_loop *loop)
@@ -158,14 +206,75 @@ bool world_debugs(coil_loop *loop)
     return state->debug_set_in == handles_run(loop) ? state->debug_before : state->debug;
 }
 
+coil_runtime_options world_runtime_options(void)
+{
+    return (coil_runtime_options){.size = sizeof(coil_runtime_options),
+                                  .workers = world_exact ? 1 : world_workers,
+                                  .exact = world_exact,
+                                  .stall_ns = COIL_FOREVER,
+                                  .loop = world_options};
+}
+
+int world_new_runtime(coil_runtime **runtime)
+{
+    coil_runtime_options options = world_runtime_options();
+    COIL_TRY(coil_runtime_new(&options, runtime));
+    world_note_loop(coil_runtime_loop(*runtime));
+    return 0;
+}
+
 void world_new_loop(void)
 {
     coil_loop *loop;
-    if (coil_new_event_loop(&world_options, &loop) < 0)
+    int rc = world_on_runtime() ? world_new_runtime(&world.runtime) : coil_new_event_loop(&world_options, &loop);
+    if (rc < 0)
         die("cannot make a loop");
+    if (world_on_runtime())
+        loop = coil_runtime_loop(world.runtime);
     world_note_loop(loop);
     world.drivers = loop;
     coil_set_event_loop(loop);
+}
+
+/* --- running main ------------------------------------------------------------------------------------------------ */
+
+static int await_end(void *arg, void **result)
+{
+    (void)arg, (void)result;
+    coil_future *end;
+    COIL_TRY(coil_loop_create_future(coil_get_running_loop(), &end));
+    world.end = end;
+    return coil_await(end, NULL);
+}
+
+static int end_now(void *end)
+{
+    return coil_future_set_result(end, NULL);
+}
+
+bool world_wake_end(void)
+{
+    coil_future *end = world.end;
+    if (!end)
+        return false;
+    world.end = NULL;
+    if (coil_loop_call_soon_threadsafe(coil_future_loop(end), end_now, end, NULL) < 0)
+        die("cannot end the scenario");
+    return true;
+}
+
+/* When main has ended, other workers may still have to run what could run before: one loop has done that by then. */
+int world_run_main(coil_coro coro, void **result)
+{
+    if (!world.runtime)
+        return coil_loop_run_until_complete(world.drivers, coro, result);
+    int rc = coil_runtime_enter(world.runtime, coro, result);
+    if (world_workers == 0)
+        return rc;
+    coil_error *error = coil_catch(rc);
+    if (coil_runtime_enter(world.runtime, coil_coro_of(await_end, NULL), NULL) < 0)
+        die("cannot wait for the other workers");
+    return coil_raise_error(error);
 }
 
 coil_loop *world_loop(void)
@@ -178,6 +287,8 @@ coil_loop *world_loop(void)
 
 void world_check_limit(void)
 {
+    if (world_workers > 0)
+        return;
     coil_loop *running = coil_get_running_loop();
     if (running)
         world_note_loop(running);
@@ -191,14 +302,21 @@ void world_check_limit(void)
         step_limit();
 }
 
+static size_t pending_of(coil_loop *loop)
+{
+    coil_task **tasks;
+    size_t n;
+    if (coil_all_tasks(loop, &tasks, &n) < 0)
+        die("no memory for the tasks");
+    coil_tasks_free(tasks, n);
+    return n;
+}
+
 size_t world_pending(void)
 {
     size_t tasks = world.destroyed;
-    for (size_t i = 0; i < world.loops_n; i++) {
-        coil_loop_stats stats = {.size = sizeof stats};
-        coil_loop_get_stats(world.loops[i].loop, &stats);
-        tasks += stats.tasks;
-    }
+    for (size_t i = 0; i < world.loops_n; i++)
+        tasks += pending_of(world.loops[i].loop);
     return tasks;
 }
 

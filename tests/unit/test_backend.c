@@ -3,79 +3,17 @@
  *
  * $COIL_BACKEND says which of them is tested.
  */
-#include "coil_test.h"
+#include "backend.h"
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
-#include "../../io/op.h"
 #include "../../src/base/clock.h"
-
-/* --- a backend, its eventfd, a pair of sockets ---------------------------------------------------------------- */
-
-static coil__backend *backend;
-static coil__list ready;
-static int wake_fd, ends[2];
-
-static void open_backend(void)
-{
-    wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    coil__list_init(&ready);
-    ck_assert_int_eq(coil__backend_open(COIL_BACKEND_AUTO, wake_fd, &backend), 0);
-    ck_assert_int_eq(backend->ops->attach(backend), 0);
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
-}
-
-static void close_backend(void)
-{
-    backend->ops->close(backend, &ready);
-    close(ends[0]);
-    close(ends[1]);
-    close(wake_fd);
-}
-
-static int waits(int64_t timeout_ns)
-{
-    return backend->ops->wait(backend, timeout_ns, &ready);
-}
-
-static void nothing(coil__handle *h)
-{
-    (void)h;
-}
-
-static const coil__handle_ops no_ops = {nothing, nothing, "test"};
-
-static void submit(struct coil__op *op, enum coil__op_kind kind, int fd, void *data, size_t bytes)
-{
-    coil__op_init(op, kind, fd, &no_ops);
-    op->data = data;
-    op->bytes = bytes;
-    backend->ops->submit(backend, op);
-}
-
-/* As coil__op_cancel() does, which needs a loop. */
-static void cancel(struct coil__op *op)
-{
-    op->cancelled = true;
-    backend->ops->cancel(backend, op);
-}
-
-/* The operation whose handle comes next. */
-static struct coil__op *next(void)
-{
-    while (coil__list_empty(&ready))
-        ck_assert_int_eq(waits(COIL_SECONDS(5)), 0);
-    return coil_container_of(coil__handle_of_node(coil__list_pop(&ready)), struct coil__op, handle);
-}
 
 /* --- waiting and waking --------------------------------------------------------------------------------------- */
 
@@ -448,7 +386,7 @@ TEST(an_unknown_word_in_the_environment_is_refused)
     char *before = word ? strdup(word) : NULL;
     setenv("COIL_BACKEND", "kqueue", 1);
     RAISES(-EINVAL, "unknown COIL_BACKEND 'kqueue' (uring, epoll, auto)",
-           coil__backend_open(COIL_BACKEND_AUTO, -1, &b));
+           coil__backend_open(COIL_BACKEND_AUTO, COIL_RING_DEFAULT, -1, &b));
     unsetenv("COIL_BACKEND");
     if (before)
         setenv("COIL_BACKEND", before, 1);
@@ -461,7 +399,7 @@ TEST(a_program_can_insist_on_epoll)
     coil__list none;
     coil__list_init(&none);
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    ck_assert_int_eq(coil__backend_open(COIL_BACKEND_EPOLL, fd, &b), 0);
+    ck_assert_int_eq(coil__backend_open(COIL_BACKEND_EPOLL, COIL_RING_DEFAULT, fd, &b), 0);
     ck_assert_str_eq(b->ops->name, "epoll");
     ck_assert_str_eq(b->reason, "asked for by coil_loop_options");
     b->ops->close(b, &none);
@@ -531,7 +469,7 @@ TEST(who_insists_on_io_uring_is_told_that_it_is_refused)
         return;
     forbid(SYS_io_uring_setup, EPERM);
     RAISES(-EPERM, "io_uring refused: EPERM, forbidden by a seccomp profile or kernel.io_uring_disabled",
-           coil__backend_open(COIL_BACKEND_URING, -1, &b));
+           coil__backend_open(COIL_BACKEND_URING, COIL_RING_DEFAULT, -1, &b));
 }
 
 TEST(other_errors_do_not_fall_back)
@@ -545,7 +483,7 @@ TEST(other_errors_do_not_fall_back)
     tight = (struct rlimit){.rlim_cur = (rlim_t)fd, .rlim_max = usual.rlim_max};
     close(fd);
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &tight), 0);
-    ck_assert_int_eq(coil__backend_open(COIL_BACKEND_AUTO, 0, &b), -EMFILE);
+    ck_assert_int_eq(coil__backend_open(COIL_BACKEND_AUTO, COIL_RING_DEFAULT, 0, &b), -EMFILE);
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &usual), 0); /* leak checkers open files at the end */
 }
 

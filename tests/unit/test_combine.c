@@ -578,4 +578,91 @@ TASK_TEST(as_completed_coroutine_that_is_dropped_leaves_the_rest_usable)
     TRACE_IS("a b");
 }
 
+/* --- with their loop --------------------------------------------------------------------------------------------------- */
+
+static char kept[] = "it";
+
+static int owned_result(void *arg, void **result)
+{
+    coil_task_set_result_drop(coil_current_task(), drop_note);
+    *result = arg;
+    return 0;
+}
+
+/* A future that never completes, and a task whose result is dropped when nobody holds it any more. */
+static void make_followed(coil_loop *loop, coil_awaitable aws[2])
+{
+    OK(coil_loop_create_future(loop, &aws[0].future));
+    OK(coil_loop_create_task(loop, coil_coro_of(owned_result, kept), NULL, &aws[1].future));
+}
+
+static int follow_gather(coil_awaitable aws[2], coil_future **future)
+{
+    return coil_gather(aws, 2, false, future);
+}
+
+static int follow_shield(coil_awaitable aws[2], coil_future **future)
+{
+    coil_future *gathering;
+    COIL_TRY(coil_gather(aws, 2, false, &gathering));
+    int rc = coil_shield(gathering, future);
+    coil_release(gathering);
+    return rc;
+}
+
+static int follow_as_completed(coil_awaitable aws[2], coil_future **future)
+{
+    coil_as_completed *it;
+    coil_coro next;
+    COIL_TRY(coil_as_completed_new(aws, 2, COIL_FOREVER, &it));
+    COIL_TRY(coil_as_completed_next(it, &next));
+    coil_coro_drop(next);
+    coil_as_completed_release(it);
+    *future = NULL;
+    return 0;
+}
+
+static int (*follow)(coil_awaitable aws[2], coil_future **future);
+
+static int follow_and_forget(void *arg, void **result)
+{
+    coil_awaitable aws[2] = {coil_awaitable_of_future(NULL), coil_awaitable_of_future(NULL)};
+    coil_future *f;
+    (void)arg;
+    (void)result;
+    make_followed(coil_get_running_loop(), aws);
+    OK(follow(aws, &f));
+    coil_release(f);
+    coil_release(aws[0].future);
+    coil_release(aws[1].future);
+    turns(3);
+    TRACE_IS("");
+    return 0;
+}
+
+static void free_the_loop_of(int (*make)(coil_awaitable aws[2], coil_future **future))
+{
+    coil_loop *loop = new_test_loop();
+    trace[0] = '\0';
+    follow = make;
+    OK(coil_loop_run_until_complete(loop, coil_coro_of(follow_and_forget, NULL), NULL));
+    coil_loop_free(loop);
+    TRACE_IS("drop:it");
+}
+
+TEST(gather_of_a_future_that_never_completes_ends_with_its_loop)
+{
+    free_the_loop_of(follow_gather);
+}
+
+TEST(shield_of_a_future_that_never_completes_ends_with_its_loop)
+{
+    free_the_loop_of(follow_shield);
+}
+
+TEST(as_completed_of_a_future_that_never_completes_ends_with_its_loop)
+{
+    free_the_loop_of(follow_as_completed);
+}
+
 COIL_TEST_MAIN("combine")

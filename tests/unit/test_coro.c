@@ -430,7 +430,8 @@ static __attribute__((noinline)) void suspend_inside(int depth)
 static void enter_and_suspend(void *unused)
 {
     (void)unused;
-    suspend_inside(3);
+    volatile int depth = 3; /* no copies of the function for each depth */
+    suspend_inside(depth);
     leave_to(&main_coro);
 }
 

@@ -172,6 +172,28 @@ static void allow_threads(bool allow)
     ck_assert_int_eq(pthread_setattr_default_np(allow ? &normal : &huge), 0);
 }
 
+TASK_TEST(shutdown_waits_no_longer_than_it_is_told_to)
+{
+    nothing_counted_yet();
+    gated g;
+    coil_executor *pool;
+    coil_future *refused = NULL;
+    gated_init(&g);
+    OK(coil_thread_pool_new(1, &pool));
+    coil_future *job = submit_to(pool, wait_at_gate, &g);
+    OK(coil_thread_pool_shutdown(pool, 0));
+    RAISES(COIL_ERUNTIME, "cannot schedule new futures after shutdown",
+           coil_loop_run_in_executor(this_loop(), pool, answer, NULL, &refused));
+    RAISES(-ETIMEDOUT, "", coil_thread_pool_shutdown(pool, COIL_MS(1)));
+    sem_post(&g.gate);
+    OK(coil_thread_pool_shutdown(pool, COIL_FOREVER));
+    OK(coil_thread_pool_shutdown(pool, COIL_MS(1)));
+    ck_assert_uint_eq(coil__thread_pool_size(pool), 0);
+    coil_executor_release(pool);
+    OK(coil_await(job, NULL));
+    coil_release(job);
+}
+
 TASK_TEST(without_any_thread_a_job_is_refused)
 {
     nothing_counted_yet();
