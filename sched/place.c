@@ -3,7 +3,8 @@
  *
  * Implements src/place.h for workers' loops. Called on the workers' threads, but for injected().
  *
- * A task that is made or woken stays with the worker that does it, and one other worker is told, if any sleeps and none searches.
+ * A task that is made or woken stays with the worker that does it, and one other worker is told, if any sleeps and none searches;
+ * but not of the one in `next`, which its worker takes as soon as the step ends. If that lasts, the watchdog tells.
  * (Telling only when the queue had been empty is not enough: a thief may have emptied it meanwhile, see tests/model.)
  *
  * I1 to I3: see worker.h
@@ -104,9 +105,8 @@ static void run(coil_loop *here)
 
 static bool busy(coil_loop *here)
 {
-    coil__worker *w = coil__worker_of(here);
-    return load_relaxed(&w->next) || coil__runq_length(&w->woken) > 0 || coil__deque_length(&w->fresh) > 0 ||
-           coil__inject_length(&w->runtime->inject) > 0; /* [NEXT-1] relaxed: this worker's own */
+    const coil__worker *w = coil__worker_of(here);
+    return coil__worker_has_tasks(w) || coil__inject_length(&w->runtime->inject) > 0;
 }
 
 /* --- nothing to run ------------------------------------------------------------------------------------------------------------ */
@@ -120,11 +120,8 @@ static void end_search(coil__worker *w)
 }
 
 /* Looks for a while, since going to sleep and being woken is dear; longer where that was worth it lately. */
-static bool search(coil__worker *w)
+static bool look_around(coil__worker *w)
 {
-    uint64_t beats[COIL_WORKERS_MAX];
-    for (unsigned i = 0; i < w->runtime->count; i++)
-        beats[i] = load_relaxed(&w->runtime->loops[i]->handles_run); /* [BEAT-1] */
     for (uint32_t i = 0; i <= w->spins; i++) {
         coil__task *t = coil__worker_steal(w);
         if (t) {
@@ -138,7 +135,19 @@ static bool search(coil__worker *w)
             coil__cpu_relax();
     }
     w->spins = w->spins / 2 > COIL_SPIN_MIN ? w->spins / 2 : COIL_SPIN_MIN;
-    return w->runtime->options.ring_mode == COIL_RING_SHARED && coil__worker_rescue_others(w, beats);
+    return false;
+}
+
+/* With shared rings also for completions of workers that have begun nothing new meanwhile. */
+static bool search(coil__worker *w)
+{
+    const coil_runtime *rt = w->runtime;
+    uint64_t beats[COIL_WORKERS_MAX];
+    if (rt->options.ring_mode != COIL_RING_SHARED)
+        return look_around(w);
+    for (unsigned i = 0; i < rt->count; i++)
+        beats[i] = load_relaxed(&rt->loops[i]->handles_run); /* [BEAT-1] */
+    return look_around(w) || coil__worker_rescue_others(w, beats);
 }
 
 /* Searches, if not too many do. True: there is something to do. */

@@ -184,7 +184,7 @@ bool coil__worker_needs_rescue(coil__worker *w)
     return w->loop->backend && w->loop->backend->ops->has_completed(w->loop->backend);
 }
 
-static bool has_tasks(const coil__worker *w)
+bool coil__worker_has_tasks(const coil__worker *w)
 {
     /* [NEXT-1] relaxed: a hint; for the look before going to sleep [IDLE-1] has acquired what it must see. */
     return load_relaxed(&w->next) || coil__runq_length(&w->woken) > 0 || coil__deque_length(&w->fresh) > 0;
@@ -194,7 +194,7 @@ bool coil__worker_sees_work(const coil__worker *w)
 {
     const coil_runtime *rt = w->runtime;
     for (unsigned i = 0; i < rt->count; i++)
-        if (has_tasks(&rt->workers[i]))
+        if (coil__worker_has_tasks(&rt->workers[i]))
             return true;
     return coil__inject_length(&rt->inject) > 0;
 }

@@ -128,6 +128,9 @@ bool coil__worker_rescue_others(coil__worker *w, const uint64_t *beats);
 /* Any thread: whether the kernel has completed something for @w that others could take. */
 bool coil__worker_needs_rescue(coil__worker *w);
 
+/* Whether something waits in the worker's own places. Any worker. */
+bool coil__worker_has_tasks(const coil__worker *w);
+
 /* Whether there is anything that this worker could take, here or elsewhere. */
 bool coil__worker_sees_work(const coil__worker *w);
 

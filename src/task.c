@@ -275,11 +275,11 @@ static int check_creatable(const coil_loop *loop, const coil_coro *coro, const c
     return o == &defaults ? 0 : check_options(loop, o);
 }
 
-/* A worker takes numbers by the block, since all workers would meet at the count. */
+/* A worker takes numbers by the block: else all workers would meet at the count. */
 static uint64_t next_number(coil_loop *here)
 {
     /* [TASK-1] relaxed: only distinct numbers are asked for */
-    if (coil_likely(!here->parallel))
+    if (coil_likely(!here->place))
         return fetch_add_relaxed(&numbers, 1) + 1;
     if (here->numbers_left == 0) {
         here->numbers_left = NUMBERS_BLOCK;
