@@ -334,6 +334,17 @@ static __attribute__((noinline)) void leave(coil__task *t, bool yields)
     switch_away(t);
 }
 
+/* Lets everything that is ready run first. */
+static inline __attribute__((always_inline)) void let_others_run(coil__task *t)
+{
+    if (coil_unlikely(t->future.loop->parallel)) {
+        leave(t, true);
+        return;
+    }
+    coil__loop_ready(t->future.loop, &t->step);
+    switch_away(t);
+}
+
 /* A task that waits, at the latest now that its stack is not used any more: registers it, or wakes it if that is in vain. */
 static void register_waiter(coil__task *t)
 {
@@ -408,12 +419,7 @@ int coil__task_yield(coil__task *t)
 {
     if (coil_unlikely(t->dying))
         return coil_raise(COIL_EGENERATOREXIT, NULL);
-    if (coil_likely(!t->future.loop->parallel)) {
-        coil__loop_ready(t->future.loop, &t->step);
-        switch_away(t);
-    } else {
-        leave(t, true);
-    }
+    let_others_run(t);
     if (coil_likely(!t->thrown) && coil_likely(!(load_relaxed(&t->must_cancel) | t->must_exit | t->dying)))
         return 0; /* [TASK-2] what begin_step() comes to without a waiter and anything to raise */
     return begin_step(t);
@@ -463,12 +469,7 @@ static void wait_on(coil__task *t, coil_future *f)
     coil_loop *loop = t->future.loop;
     t->thrown = cannot_wait(t, f);
     if (coil_unlikely(t->thrown != NULL)) {
-        if (loop->parallel) {
-            leave(t, true);
-        } else {
-            coil__loop_ready(loop, &t->step);
-            switch_away(t);
-        }
+        let_others_run(t);
         return;
     }
     bool cancel = set_waiter(t, f);

@@ -191,13 +191,14 @@ COIL_ON_LOOP void coil_loop_call_exception_handler(coil_loop *loop, const coil_e
 /** coil_loop_default_exception_handler - what handles errors when no handler is set. */
 COIL_ON_LOOP void coil_loop_default_exception_handler(coil_loop *loop, const coil_exception_context *context);
 
+/* Debug mode. Of a runtime it is set in the options: here only for its worker 0. */
 COIL_ON_LOOP void coil_loop_set_debug(coil_loop *loop, bool debug);
 COIL_ON_LOOP bool coil_loop_get_debug(const coil_loop *loop);
 
 /** coil_loop_set_slow_callback_duration - what debug mode calls slow; 100 ms at first. */
 COIL_ON_LOOP void coil_loop_set_slow_callback_duration(coil_loop *loop, int64_t duration_ns);
 
-/* What a loop has done since it was made. */
+/* What a loop has done since it was made; of a runtime's: what its worker 0 has, see coil_worker_get_stats(). */
 typedef struct coil_loop_stats {
     size_t size;             /* set by the caller: sizeof(coil_loop_stats) */
     uint64_t iterations;     /* rounds of the loop */
