@@ -9,7 +9,7 @@
 
 #include "../src/base/alloc.h"
 
-#define BLOCK_BYTES_MIN 512u
+#define BLOCK_BYTES_MIN 64u
 
 /* A block for @need bytes: powers of two, so that growing costs a constant per byte. */
 static size_t block_bytes(size_t need)
@@ -33,12 +33,12 @@ int coil__bytes_reserve(coil__bytes *b, size_t n)
         memmove(b->data, coil__bytes_first(b), size);
     } else {
         size_t cap = block_bytes(size + n);
-        char *data = coil__malloc(cap);
+        char *data = coil__sized_alloc(cap);
         if (!data)
             return -ENOMEM;
         if (size > 0)
             memcpy(data, coil__bytes_first(b), size);
-        coil__free(b->data);
+        coil__sized_free(b->data, b->cap);
         b->data = data;
         b->cap = cap;
     }
@@ -66,6 +66,12 @@ void coil__bytes_clear(coil__bytes *b, size_t keep)
 
 void coil__bytes_fini(coil__bytes *b)
 {
-    coil__free(b->data);
+    coil__sized_free(b->data, b->cap);
     *b = (coil__bytes){0};
+}
+
+void coil__bytes_rest(coil__bytes *b)
+{
+    if (coil__bytes_size(b) == 0 && b->cap <= COIL_OBJECT_BYTES_MAX)
+        coil__bytes_fini(b);
 }

@@ -3,6 +3,7 @@
  *
  * I1 start <= end <= cap; the bytes are data[start .. end)
  * I2 consuming moves nothing; appending may move the bytes to the front of the block, or to another block
+ * I3 data is from coil__sized_alloc(cap)
  */
 #ifndef COIL_IO_BYTES_H
 #define COIL_IO_BYTES_H
@@ -37,5 +38,8 @@ static inline void coil__bytes_consume(coil__bytes *b, size_t n)
 /* Drops all bytes and keeps the memory, or gives it back if it is more than @keep bytes. */
 void coil__bytes_clear(coil__bytes *b, size_t keep);
 void coil__bytes_fini(coil__bytes *b);
+
+/* Without bytes: gives back a small block, which comes from the cache of objects. A larger one is kept for the next bytes. */
+void coil__bytes_rest(coil__bytes *b);
 
 #endif

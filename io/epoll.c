@@ -4,7 +4,7 @@
  * An operation is tried at once, unless nothing can be there yet; if it would block it waits in its
  * descriptor's slot, and wait() makes the system call when epoll reports the descriptor. Registrations are
  * level-triggered and lazy: one stays when its operation has completed, since the next is likely to follow, and
- * is taken back when an event finds nobody waiting for it.
+ * is taken back when an event finds nobody waiting for it; at once if the operation says `once`.
  *
  * In a runtime a descriptor may be watched by several workers, and closed by any of them. Slots and operations are
  * touched under the backend's latch (backend.h), one event or call at a time.
@@ -25,9 +25,10 @@
 
 #include "../src/base/alloc.h"
 
-#define EVENTS_MAX 256
+#define EVENTS_MAX COIL__BATCH
 #define EVENTS_FOR_OTHERS 32
 #define SLOTS_PER_CHUNK 64u
+#define OUTCOMES (uint32_t)(EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP) /* the same numbers as POLLIN, ... */
 
 enum direction { IN, OUT };
 
@@ -156,7 +157,14 @@ static void epoll_submit(coil__backend *b, struct coil__op *op)
 
 static void epoll_cancel(coil__backend *b, struct coil__op *op)
 {
+    epoll_backend *e = epoll_of(b);
+    int fd = op->fd;
+    enum direction d = direction_of(op);
+    bool once = op->once;
     coil__op_complete(b, op, -ECANCELED);
+    slot *s = once ? find_slot(e, fd) : NULL;
+    if (s && coil__list_empty(&s->waiting[d]))
+        (void)arm(e, s, fd, s->armed & ~event_of[d]);
 }
 
 static void epoll_forget(coil__backend *b, int fd)
@@ -172,19 +180,25 @@ static void epoll_forget(coil__backend *b, int fd)
 
 /* --- events --------------------------------------------------------------------------------------------------- */
 
-/* Makes the system calls of those who wait in one direction, until one would block. */
-static void serve(epoll_backend *e, slot *s, enum direction d)
+/*
+ * Makes the system calls of those who wait in one direction, until one would block. @events: what has come true. Whether
+ * that is to be watched further: not if nobody was waiting, or if the last one wants nothing kept.
+ */
+static bool serve(epoll_backend *e, slot *s, enum direction d, uint32_t events)
 {
+    bool wanted = false;
     coil__list_foreach_safe(&s->waiting[d], n, next) {
         struct coil__op *op = coil_container_of(n, struct coil__op, flight);
-        int res = coil__op_try(op);
+        int res = op->kind == COIL__OP_POLL ? (int)(events & OUTCOMES) : coil__op_try(op);
         if (res == -EAGAIN)
-            return;
+            return true;
+        wanted = !op->once;
         coil__op_complete(&e->base, op, res);
     }
+    return wanted;
 }
 
-/* An event that nobody was waiting for: stop watching for it, or it would be reported for ever. */
+/* An event that nobody waits for any more: stop watching for it, or it would be reported for ever. */
 static void disarm_unwanted(epoll_backend *e, slot *s, int fd, bool wanted_in, bool wanted_out)
 {
     uint32_t keep = s->armed;
@@ -204,12 +218,11 @@ static void handle_event(epoll_backend *e, const struct epoll_event *ev)
         return;
     bool failed = ev->events & (EPOLLERR | EPOLLHUP);
     bool in = failed || (ev->events & EPOLLIN), out = failed || (ev->events & EPOLLOUT);
-    bool wanted_in = !in || !coil__list_empty(&s->waiting[IN]);
-    bool wanted_out = !out || !coil__list_empty(&s->waiting[OUT]);
-    if (in)
-        serve(e, s, IN);
-    if (out)
-        serve(e, s, OUT);
+    /* A socket tells its error once: to who reads, as in asyncio. Who writes is served when that has run, if still there. */
+    bool reader_first = failed && !coil__list_empty(&s->waiting[IN]);
+    bool wanted_in = !in || serve(e, s, IN, ev->events & ~(uint32_t)EPOLLOUT);
+    bool wanted_out = !out || (reader_first ? !coil__list_empty(&s->waiting[OUT])
+                                            : serve(e, s, OUT, ev->events & ~(uint32_t)EPOLLIN));
     disarm_unwanted(e, s, fd, wanted_in, wanted_out);
 }
 
@@ -314,6 +327,11 @@ static int epoll_attach(coil__backend *b)
     return 0;
 }
 
+static void epoll_detach(coil__backend *b)
+{
+    (void)b;
+}
+
 static void cancel_waiting(epoll_backend *e, coil__list *waiting)
 {
     while (!coil__list_empty(waiting)) {
@@ -337,6 +355,7 @@ static void epoll_close(coil__backend *b, coil__list *ready)
     coil_debug_assert(!coil__backend_busy(b));
     coil__free(e->chunks);
     close(e->epoll_fd);
+    coil__backend_fini(b);
     coil__free(e);
 }
 
@@ -347,6 +366,7 @@ static const coil__backend_ops epoll_ops = {
     .cancel = epoll_cancel,
     .forget = epoll_forget,
     .attach = epoll_attach,
+    .detach = epoll_detach,
     .reap_for = epoll_reap_for,
     .has_completed = epoll_has_completed,
     .close = epoll_close,

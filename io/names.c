@@ -1,14 +1,15 @@
 /*
- * names.c - host names to addresses, without blocking the loop
+ * names.c - host names to addresses and back, without blocking the loop
  *
- * getaddrinfo() of a name may take seconds, so it is a job for the loop's default executor. Its future is nobody's
- * to cancel: a callback of it resolves another one, which the task waits for. So a task that is cancelled leaves at
- * once, and a job that was submitted runs, although it may find that nobody wants to know any more.
+ * getaddrinfo() of a name may take seconds, and so may getnameinfo(); so each is a job for the loop's default
+ * executor. Its future is nobody's to cancel: a callback of it resolves another one, which the task waits for. So a
+ * task that is cancelled leaves at once, and a job that was submitted runs, although it may find that nobody wants to
+ * know any more.
  *
  * I1 refs: the task's, the job's, and the callback's, which runs or is discarded once the job's future exists
  * I2 the job writes what it has found before it ends; the task reads it after its future was resolved
  *
- * Source: asyncio.base_events.getaddrinfo.
+ * Source: asyncio.base_events' getaddrinfo and getnameinfo.
  */
 #include "sock.h"
 
@@ -16,6 +17,7 @@
 #include <coil/executor.h>
 #include <netdb.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../src/base/alloc.h"
 #include "../src/base/atomic.h"
@@ -25,24 +27,52 @@
 typedef struct lookup {
     coil__handle handle; /* the callback */
     coil_future *future; /* what the task waits for; one reference is the task's, one the callback's */
-    char *host, *port;   /* owned */
-    struct addrinfo hints;
-    struct addrinfo *list; /* owned, after success */
-    int error;             /* getaddrinfo's */
+    int (*call)(struct lookup *);
+    int error;             /* the call's */
     int error_code;        /* -errno with EAI_SYSTEM */
     _Atomic bool unwanted; /* [NAME-2] relaxed: a hint */
     _Atomic uint32_t refs; /* I1 */
+    union {
+        struct {
+            char *host, *service; /* owned */
+            struct addrinfo hints;
+            struct addrinfo *list; /* owned, after success */
+        } forward;
+        struct {
+            coil_address address;
+            int flags;
+            char *host, *service; /* owned */
+            size_t host_size, service_size;
+        } back;
+    };
 } lookup;
+
+static int call_getaddrinfo(lookup *l)
+{
+    return getaddrinfo(l->forward.host, l->forward.service, &l->forward.hints, &l->forward.list);
+}
+
+static int call_getnameinfo(lookup *l)
+{
+    const coil_address *a = &l->back.address;
+    return getnameinfo(&a->any, a->bytes, l->back.host, (socklen_t)l->back.host_size, l->back.service,
+                       (socklen_t)l->back.service_size, l->back.flags);
+}
+
+static void free_lookup(lookup *l)
+{
+    bool forward = l->call == call_getaddrinfo;
+    if (forward && l->forward.list)
+        freeaddrinfo(l->forward.list);
+    coil__free(forward ? l->forward.host : l->back.host);
+    coil__free(forward ? l->forward.service : l->back.service);
+    coil__free(l);
+}
 
 static void release(lookup *l)
 {
-    if (fetch_sub_acq_rel(&l->refs, 1) != 1) /* [NAME-1] acq_rel: all use is over before the last one frees it */
-        return;
-    if (l->list)
-        freeaddrinfo(l->list);
-    coil__free(l->host);
-    coil__free(l->port);
-    coil__free(l);
+    if (fetch_sub_acq_rel(&l->refs, 1) == 1) /* [NAME-1] acq_rel: all use is over before the last one frees it */
+        free_lookup(l);
 }
 
 /* The callback's part is over. */
@@ -64,7 +94,7 @@ static void discard_found(coil__handle *h)
     leave(coil_container_of(h, lookup, handle));
 }
 
-static const coil__handle_ops found_ops = {run_found, discard_found, "getaddrinfo"};
+static const coil__handle_ops found_ops = {run_found, discard_found, "look-up of a name"};
 
 /* The job. It never raises. */
 static int look_up(void *arg, void **result)
@@ -72,28 +102,22 @@ static int look_up(void *arg, void **result)
     lookup *l = arg;
     (void)result;
     if (!load_relaxed(&l->unwanted)) { /* [NAME-2] */
-        l->error = getaddrinfo(l->host, l->port, &l->hints, &l->list);
+        l->error = l->call(l);
         l->error_code = l->error == EAI_SYSTEM ? -errno : 0;
     }
     release(l); /* I1 */
     return 0;
 }
 
-static lookup *new_lookup(coil_loop *loop, const char *host, const char *port, const struct addrinfo *hints)
+static lookup *new_lookup(int (*call)(lookup *))
 {
     lookup *l = coil__calloc(sizeof *l);
     if (!l)
         return NULL;
     coil__handle_init(&l->handle, &found_ops);
     store_relaxed(&l->refs, 1); /* [NAME-1] not shared yet */
-    l->hints = *hints;
-    l->host = coil__strdup(host);
-    l->port = port ? coil__strdup(port) : NULL;
-    l->future = l->host && (!port || l->port) ? coil__future_new(loop) : NULL;
-    if (l->future)
-        return l;
-    release(l);
-    return NULL;
+    l->call = call;
+    return l;
 }
 
 static int raise_lookup(const char *host, int error, int code)
@@ -122,32 +146,45 @@ static int start_job(coil_loop *loop, lookup *l)
     return rc;
 }
 
-/* The task's part. */
-static int await_lookup(lookup *l, const char *host, struct addrinfo **list)
+/* The task's part: has the job done, and waits for it. What it is to raise with is @what. */
+static int look_up_name(coil_loop *loop, lookup *l, const char *what)
 {
-    int rc = coil_await(l->future, NULL);
-    if (rc < 0) {
-        store_relaxed(&l->unwanted, true); /* [NAME-2] */
-        return rc;
+    l->future = coil__future_new(loop);
+    if (!l->future)
+        return coil_raise(-ENOMEM, NULL);
+    int rc = start_job(loop, l);
+    if (rc == 0) {
+        rc = coil_await(l->future, NULL);
+        if (rc < 0)
+            store_relaxed(&l->unwanted, true); /* [NAME-2] */
+        else if (l->error)
+            rc = raise_lookup(what, l->error, l->error_code);
     }
-    if (l->error)
-        return raise_lookup(host, l->error, l->error_code);
-    *list = l->list; /* I2 */
-    l->list = NULL;
-    return 0;
+    coil_release(l->future);
+    return rc;
 }
 
-static int resolve_name(coil_loop *loop, const char *host, const char *port, const struct addrinfo *hints,
+static int copy_names(lookup *l, const char *host, const char *service)
+{
+    l->forward.host = host ? coil__strdup(host) : NULL;
+    l->forward.service = service ? coil__strdup(service) : NULL;
+    return (host && !l->forward.host) || (service && !l->forward.service) ? coil_raise(-ENOMEM, NULL) : 0;
+}
+
+static int resolve_name(coil_loop *loop, const char *host, const char *service, const struct addrinfo *hints,
                         struct addrinfo **list)
 {
-    lookup *l = new_lookup(loop, host, port, hints);
+    lookup *l = new_lookup(call_getaddrinfo);
     if (!l)
         return coil_raise(-ENOMEM, NULL);
-    coil_future *future = l->future;
-    int rc = start_job(loop, l);
+    l->forward.hints = *hints;
+    int rc = copy_names(l, host, service);
     if (rc == 0)
-        rc = await_lookup(l, host, list);
-    coil_release(future);
+        rc = look_up_name(loop, l, host);
+    if (rc == 0) {
+        *list = l->forward.list; /* I2 */
+        l->forward.list = NULL;
+    }
     release(l);
     return rc;
 }
@@ -165,22 +202,60 @@ static int check_port(const char *port)
     return 0;
 }
 
-int coil__resolve(coil_loop *loop, const char *host, const char *port, bool passive, struct addrinfo **list)
+int coil__resolve(coil_loop *loop, const char *host, const char *port, const struct addrinfo *hints,
+                  struct addrinfo **list)
 {
-    COIL_TRY(coil__task_needed());
-    COIL_TRY(check_port(port));
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = passive ? AI_PASSIVE : 0};
-    struct addrinfo numeric = hints;
+    COIL_TRY(coil__task_may_wait());
+    if (port)
+        COIL_TRY(check_port(port));
+    struct addrinfo numeric = *hints, *found = NULL;
     numeric.ai_flags |= AI_NUMERICHOST;
     if (host && !*host)
         host = NULL;
-    struct addrinfo *found = NULL;
     int error = getaddrinfo(host, port, &numeric, &found);
     int code = error == EAI_SYSTEM ? -errno : 0;
-    if (error == EAI_NONAME && host)
-        return resolve_name(loop, host, port, &hints, list);
+    if (error == EAI_NONAME && host && !(hints->ai_flags & AI_NUMERICHOST))
+        return resolve_name(loop, host, port, hints, list);
     if (error)
         return raise_lookup(host ? host : "*", error, code);
     *list = found;
     return 0;
+}
+
+int coil_loop_getaddrinfo(coil_loop *loop, const char *host, const char *service, const struct addrinfo *hints,
+                          struct addrinfo **list)
+{
+    static const struct addrinfo none = {.ai_flags = AI_V4MAPPED | AI_ADDRCONFIG}; /* what NULL means there */
+    return coil__resolve(loop, host, service, hints ? hints : &none, list);
+}
+
+/* --- back to names ---------------------------------------------------------------------------------------------- */
+
+static int new_buffers(lookup *l, size_t host_size, size_t service_size)
+{
+    l->back.host_size = host_size;
+    l->back.service_size = service_size;
+    l->back.host = host_size ? coil__calloc(host_size) : NULL;
+    l->back.service = service_size ? coil__calloc(service_size) : NULL;
+    return (host_size && !l->back.host) || (service_size && !l->back.service) ? coil_raise(-ENOMEM, NULL) : 0;
+}
+
+int coil_loop_getnameinfo(coil_loop *loop, const coil_address *address, char *host, size_t host_size, char *service,
+                          size_t service_size, int flags)
+{
+    COIL_TRY(coil__task_may_wait());
+    lookup *l = new_lookup(call_getnameinfo);
+    if (!l)
+        return coil_raise(-ENOMEM, NULL);
+    l->back.address = *address;
+    l->back.flags = flags;
+    int rc = new_buffers(l, host_size, service_size);
+    if (rc == 0)
+        rc = look_up_name(loop, l, "getnameinfo");
+    if (rc == 0 && host_size)
+        memcpy(host, l->back.host, host_size); /* I2 */
+    if (rc == 0 && service_size)
+        memcpy(service, l->back.service, service_size);
+    release(l);
+    return rc;
 }

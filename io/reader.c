@@ -20,12 +20,16 @@
 #include "../src/step.h"
 #include "../src/sync.h"
 
+static coil__latch *latch_of(coil_stream_reader *r)
+{
+    return coil_likely(r->transport != NULL) ? &r->transport->latch : &r->own;
+}
+
 /* --- making, feeding ------------------------------------------------------------------------------------------ */
 
 void coil__reader_init(coil_stream_reader *r, coil_loop *loop, size_t limit_bytes, struct coil__transport *transport)
 {
     *r = (coil_stream_reader){.loop = loop, .limit = limit_bytes, .transport = transport};
-    r->latch = transport ? &transport->latch : &r->own;
 }
 
 void coil__reader_fini(coil_stream_reader *r)
@@ -33,7 +37,7 @@ void coil__reader_fini(coil_stream_reader *r)
     coil_assert(r->reading == 0);
     coil_error_release(r->exception);
     coil__bytes_fini(&r->buffer);
-    coil__free(r->kept);
+    coil__sized_free(r->kept, r->kept_bytes);
 }
 
 int coil_stream_reader_new(coil_loop *loop, size_t limit_bytes, coil_stream_reader **reader)
@@ -76,6 +80,7 @@ static int reserve(coil_stream_reader *r, size_t n)
     COIL_TRY(coil__bytes_reserve(&moved, size + n));
     COIL_TRY(coil__bytes_append(&moved, coil__bytes_first(&r->buffer), size));
     r->kept = r->buffer.data;
+    r->kept_bytes = r->buffer.cap;
     r->buffer = moved;
     return 0;
 }
@@ -98,7 +103,7 @@ int coil__reader_feed_data(coil_stream_reader *r, const void *data, size_t n)
 
 int coil_stream_reader_feed_data(coil_stream_reader *r, const void *data, size_t n)
 {
-    COIL__GUARD(r->latch);
+    COIL__GUARD(latch_of(r));
     return coil__reader_feed_data(r, data, n);
 }
 
@@ -110,7 +115,7 @@ void coil__reader_feed_eof(coil_stream_reader *r)
 
 void coil_stream_reader_feed_eof(coil_stream_reader *r)
 {
-    COIL__GUARD(r->latch);
+    COIL__GUARD(latch_of(r));
     coil__reader_feed_eof(r);
 }
 
@@ -133,7 +138,7 @@ void coil__reader_set_exception(coil_stream_reader *r, coil_error *error)
 
 void coil_stream_reader_set_exception(coil_stream_reader *r, coil_error *error)
 {
-    coil__guard guard = coil__guard_enter(r->latch);
+    coil__guard guard = coil__guard_enter(latch_of(r));
     coil_error *before = exchange_exception(r, error);
     coil__guard_leave(&guard);
     coil_error_release(before);
@@ -142,7 +147,7 @@ void coil_stream_reader_set_exception(coil_stream_reader *r, coil_error *error)
 bool coil_stream_reader_at_eof(const coil_stream_reader *reader)
 {
     coil_stream_reader *r = (coil_stream_reader *)(uintptr_t)reader; /* const for the caller; the latch is taken */
-    COIL__GUARD(r->latch);
+    COIL__GUARD(latch_of(r));
     return r->eof && coil__bytes_size(&r->buffer) == 0;
 }
 
@@ -153,10 +158,12 @@ static int begin(coil_stream_reader *r, coil__guard *guard)
 {
     COIL_TRY(coil__task_needed());
     COIL_TRY(coil__task_cooperate(coil__current()->task));
-    *guard = coil__guard_enter(r->latch);
+    *guard = coil__guard_enter(latch_of(r));
     r->lending = false;
-    coil__free(r->kept);
-    r->kept = NULL;
+    if (coil_unlikely(r->kept != NULL)) {
+        coil__sized_free(r->kept, r->kept_bytes);
+        r->kept = NULL;
+    }
     return 0;
 }
 
@@ -210,6 +217,7 @@ static int wait_for_data(coil_stream_reader *r, const char *what, coil__guard *g
                           what);
     }
     resume(r);
+    coil__bytes_rest(&r->buffer);
     coil_future *waiter = coil__future_new(r->loop);
     if (!waiter)
         return -ENOMEM;
@@ -217,7 +225,7 @@ static int wait_for_data(coil_stream_reader *r, const char *what, coil__guard *g
     r->reading++;
     coil__guard_leave(guard);
     int rc = coil_await(waiter, NULL);
-    *guard = coil__guard_enter(r->latch);
+    *guard = coil__guard_enter(latch_of(r));
     r->reading--;
     r->waiter = NULL;
     coil_release(waiter);

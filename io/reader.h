@@ -20,18 +20,19 @@
 
 struct coil__transport;
 
+/* What each message touches comes first: transport.h. */
 struct coil_stream_reader {
-    coil_loop *loop;
-    struct coil__transport *transport; /* borrowed; NULL: fed by hand */
-    coil__latch own;
-    coil__latch *latch;    /* `own`, or the transport's */
-    coil__bytes buffer;
-    char *kept;            /* I1; owned */
-    size_t limit;
     coil_future *waiter;   /* I2 */
+    coil__latch own;       /* of one without a transport */
     unsigned reading;      /* calls that wait, or were woken and have not run yet */
-    coil_error *exception; /* owned */
     bool lending, eof, paused;
+    coil__bytes buffer;    /* gives its block back while a call waits: an idle connection has none */
+    struct coil__transport *transport; /* borrowed; NULL: fed by hand */
+    coil_error *exception; /* owned */
+    size_t limit;
+    coil_loop *loop;
+    char *kept;            /* I1; owned */
+    size_t kept_bytes;     /* its size */
 };
 
 /* @transport: that feeds it; NULL: fed by hand. */

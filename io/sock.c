@@ -1,22 +1,20 @@
 /*
- * sock.c - sockets; see sock.h
+ * sock.c - sockets inside; see sock.h
  *
- * Source: socket(7), tcp(7), and asyncio.base_events' _connect_sock and create_server.
+ * Source: socket(7), tcp(7), unix(7), and asyncio.base_events' _connect_sock and create_server.
  */
 #include "sock.h"
 
 #include <coil/errno.h>
-#include <arpa/inet.h>
-#include <netdb.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
-#include <string.h>
+#include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "op.h"
+#include "shortage.h"
 
-#include "../src/base/alloc.h"
-#include "../src/future.h"
+#include "../src/sync.h"
 
 static void forget(coil_loop *loop, int fd)
 {
@@ -32,7 +30,60 @@ void coil__fd_close(coil_loop *loop, int fd)
     for (unsigned i = 0; loop->parallel && i < loop->member_count; i++)
         forget(loop->members[i], fd);
     close(fd);
+    coil__shortage_ends();
 }
+
+/* --- errors ----------------------------------------------------------------------------------------------------- */
+
+int coil__sock_raise(int code, const char *what)
+{
+    return coil_raise(code, "%s: %s", what, coil_strerror(code));
+}
+
+int coil__sock_raise_for(const char *what, const coil_address *address, int code)
+{
+    char name[128];
+    coil_address_format(address, name, sizeof name);
+    return coil_raise(code, "%s %s: %s", what, name, coil_strerror(code));
+}
+
+/* --- making, naming --------------------------------------------------------------------------------------------- */
+
+int coil__sock_open(int family, int type, int protocol)
+{
+    int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+    return fd < 0 ? -errno : fd;
+}
+
+void coil__sock_names(int fd, coil_address *self, coil_address *peer)
+{
+    *self = *peer = (coil_address){0};
+    coil_address a = {.bytes = sizeof a.storage};
+    if (getsockname(fd, &a.any, &a.bytes) == 0)
+        *self = a;
+    a = (coil_address){.bytes = sizeof a.storage};
+    if (getpeername(fd, &a.any, &a.bytes) == 0)
+        *peer = a;
+}
+
+void coil__unlink_stale(coil_loop *loop, const coil_address *address)
+{
+    struct stat s;
+    const char *path = address->un.sun_path;
+    if (address->any.sa_family != AF_UNIX || *path == '\0')
+        return;
+    int rc = stat(path, &s) < 0 ? -errno : 0;
+    if (rc == 0 && S_ISSOCK(s.st_mode) && unlink(path) < 0)
+        rc = -errno;
+    if (rc == 0 || rc == -ENOENT)
+        return;
+    coil_error *error = coil_error_new(rc, "%s: %s", path, coil_strerror(rc)); /* binding may succeed all the same */
+    coil_exception_context context = {.message = "Unable to check or remove stale UNIX socket", .error = error};
+    coil_loop_call_exception_handler(loop, &context);
+    coil_error_release(error);
+}
+
+/* --- options ---------------------------------------------------------------------------------------------------- */
 
 void coil__set_nodelay(int fd)
 {
@@ -40,175 +91,89 @@ void coil__set_nodelay(int fd)
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* without it things are slower, not wrong */
 }
 
-size_t coil__address_format(const coil__address *a, char *buf, size_t size)
+/* Sets one option, unless @value is 0 or something has failed already. */
+static void set(int fd, int level, int name, int value, int *rc)
 {
-    char host[INET6_ADDRSTRLEN] = "";
-    int n;
-    if (a->any.sa_family == AF_INET) {
-        inet_ntop(AF_INET, &a->in.sin_addr, host, sizeof host);
-        n = snprintf(buf, size, "%s:%u", host, (unsigned)ntohs(a->in.sin_port));
-    } else if (a->any.sa_family == AF_INET6) {
-        inet_ntop(AF_INET6, &a->in6.sin6_addr, host, sizeof host);
-        n = snprintf(buf, size, "[%s]:%u", host, (unsigned)ntohs(a->in6.sin6_port));
-    } else {
-        n = snprintf(buf, size, "%s", "");
-    }
-    return (size_t)n;
+    if (*rc == 0 && value != 0 && setsockopt(fd, level, name, &value, sizeof value) < 0)
+        *rc = -errno;
 }
 
-/* The error of a socket call on an address, with both in its message. */
-static int raise_for(const char *what, const struct addrinfo *a, int code)
+static bool is_tcp(int fd)
 {
-    coil__address address = {0};
-    char name[80];
-    memcpy(&address, a->ai_addr, a->ai_addrlen < sizeof address ? a->ai_addrlen : sizeof address);
-    coil__address_format(&address, name, sizeof name);
-    return coil_raise(code, "%s %s: %s", what, name, coil_strerror(code));
+    int protocol = 0;
+    socklen_t size = sizeof protocol;
+    return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == IPPROTO_TCP;
 }
 
-/* --- connecting ----------------------------------------------------------------------------------------------- */
-
-/*
- * A connection being made. The caller and the operation's handle, which may run on another worker at the same time,
- * agree by one word on who frees it:
- *
- *   PENDING -> SETTLED    the operation is over: the handle has let go, the caller frees
- *   PENDING -> ABANDONED  the caller was cancelled before: the handle frees, and closes the descriptor
- */
-enum { PENDING, SETTLED, ABANDONED };
-
-typedef struct connecting {
-    struct coil__op op;
-    coil__address address;
-    coil_loop *loop;     /* kept by the future */
-    coil_future *future; /* two references: the caller's and the handle's */
-    _Atomic int state;   /* [CONN-1] acq_rel: who comes second sees what the first has done */
-} connecting;
-
-static void free_connecting(connecting *c)
+static void set_tcp_options(int fd, const coil_socket_options *o, int *rc)
 {
-    coil_release(c->future);
-    coil__free(c);
+    int nodelay = !o->delay;
+    if (*rc == 0 && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof nodelay) < 0)
+        *rc = -errno;
+    set(fd, SOL_SOCKET, SO_KEEPALIVE, o->keepalive, rc);
+    set(fd, IPPROTO_TCP, TCP_KEEPIDLE, o->keepalive_idle_s, rc);
+    set(fd, IPPROTO_TCP, TCP_KEEPINTVL, o->keepalive_interval_s, rc);
+    set(fd, IPPROTO_TCP, TCP_KEEPCNT, o->keepalive_probes, rc);
 }
 
-/* The operation is over, one way or the other. True if the caller is still there; then @c is its. */
-static bool settle_connecting(connecting *c)
+int coil_sock_set_options(int fd, const coil_socket_options *o)
 {
-    if (exchange_acq_rel(&c->state, SETTLED) == PENDING) /* [CONN-1] */
-        return true;
-    coil__fd_close(c->loop, c->op.fd);
-    free_connecting(c);
-    return false;
-}
-
-static void run_connect(coil__handle *h)
-{
-    connecting *c = coil_container_of(h, connecting, op.handle);
-    coil_future *future = c->future;
-    if (settle_connecting(c) && coil__future_pending(future))
-        (void)coil__future_finish(future, NULL, NULL);
-    coil_release(future);
-}
-
-static void discard_connect(coil__handle *h)
-{
-    connecting *c = coil_container_of(h, connecting, op.handle);
-    coil_future *future = c->future;
-    (void)settle_connecting(c);
-    coil_release(future);
-}
-
-static const coil__handle_ops connect_ops = {run_connect, discard_connect, "connect"};
-
-static connecting *new_connecting(coil_loop *loop, const struct addrinfo *a, int fd)
-{
-    connecting *c = coil__calloc(sizeof *c);
-    if (!c)
-        return NULL;
-    c->future = coil__future_new(loop);
-    if (!c->future) {
-        coil__free(c);
-        return NULL;
-    }
-    c->loop = loop;
-    store_relaxed(&c->state, PENDING); /* [CONN-1] not shared yet */
-    memcpy(&c->address, a->ai_addr, a->ai_addrlen);
-    coil__op_init(&c->op, COIL__OP_CONNECT, fd, &connect_ops);
-    c->op.data = &c->address;
-    c->op.bytes = a->ai_addrlen;
-    return c;
-}
-
-/* A caller that was cancelled leaves @c to the handle. False if that has run. */
-static bool abandon(connecting *c)
-{
-    if (load_acquire(&c->state) == SETTLED) /* [CONN-1] */
-        return false;
-    coil__op_cancel(c->loop, &c->op); /* while it is there for certain */
-    return exchange_acq_rel(&c->state, ABANDONED) == PENDING; /* [CONN-1] */
-}
-
-static int await_connect(coil_loop *loop, const struct addrinfo *a, int fd)
-{
-    connecting *c = new_connecting(loop, a, fd);
-    if (!c) {
-        close(fd);
-        return coil_raise(-ENOMEM, NULL);
-    }
-    coil_retain(c->future);
-    coil__op_submit(loop, &c->op);
-    int rc = coil_await(c->future, NULL);
-    if (abandon(c))
-        return rc;
-    int res = c->op.res;
-    free_connecting(c);
-    if (rc == 0 && res < 0)
-        rc = raise_for("connecting to", a, res);
-    if (rc < 0)
-        coil__fd_close(loop, fd);
-    return rc;
-}
-
-int coil__connect(coil_loop *loop, const struct addrinfo *a, int *fd)
-{
-    if (a->ai_addrlen > sizeof(coil__address))
-        return raise_for("connecting to", a, -EAFNOSUPPORT);
-    int s = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, a->ai_protocol);
-    if (s < 0)
-        return raise_for("connecting to", a, -errno);
-    COIL_TRY(await_connect(loop, a, s));
-    *fd = s;
-    return 0;
-}
-
-/* --- listening ------------------------------------------------------------------------------------------------ */
-
-static int set_listen_options(int fd, int family, bool reuse_port)
-{
-    int on = 1;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
-        return -errno;
-    if (reuse_port && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0)
-        return -errno;
-    if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0)
-        return -errno;
-    return 0;
-}
-
-int coil__listen(const struct addrinfo *a, int backlog, bool reuse_port, int *fd)
-{
-    int s = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, a->ai_protocol);
-    if (s < 0)
-        return raise_for("listening on", a, -errno);
-    int rc = set_listen_options(s, a->ai_family, reuse_port);
-    if (rc == 0 && bind(s, a->ai_addr, a->ai_addrlen) < 0)
+    int rc = 0;
+    struct linger linger = {.l_onoff = o->linger, .l_linger = o->linger_s};
+    if (o->linger && setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger) < 0)
         rc = -errno;
-    if (rc == 0 && listen(s, backlog) < 0)
-        rc = -errno;
-    if (rc < 0) {
-        close(s);
-        return raise_for("listening on", a, rc);
+    set(fd, SOL_SOCKET, SO_SNDBUF, o->send_buffer_bytes, &rc);
+    set(fd, SOL_SOCKET, SO_RCVBUF, o->receive_buffer_bytes, &rc);
+    if (is_tcp(fd))
+        set_tcp_options(fd, o, &rc);
+    return rc < 0 ? coil__sock_raise(rc, "setsockopt") : 0;
+}
+
+/* --- calls ------------------------------------------------------------------------------------------------------ */
+
+int coil__sock_check(coil_loop *loop, int fd)
+{
+    if (coil_likely(!coil_loop_get_debug(loop)))
+        return 0;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0 && !(flags & O_NONBLOCK))
+        return coil_raise(-EINVAL, "the socket must be non-blocking");
+    return 0; /* the call itself will tell what is wrong with a bad descriptor */
+}
+
+int coil__sock_call(coil_loop *loop, coil__call *c, const char *what)
+{
+    COIL_TRY(coil__task_may_go_on());
+    int res = coil__op_injected(loop);
+    if (coil_likely(res == 0))
+        res = coil__op_try(&c->op);
+    if (res == -EAGAIN) {
+        c->op.wait_first = true;
+        return coil__call_result(loop, c, what);
     }
-    *fd = s;
-    return 0;
+    return res < 0 ? coil__sock_raise(res, what) : res;
+}
+
+/* How a connection that has begun ends. 0 or a negative errno; or *@raised. */
+static int await_connected(coil_loop *loop, int fd, bool *raised)
+{
+    coil__call c;
+    coil__call_init(&c, COIL__OP_POLL, fd);
+    c.op.events = POLLOUT;
+    int rc = coil__call_await(loop, &c);
+    *raised = rc < 0;
+    if (rc < 0 || c.op.res < 0)
+        return rc < 0 ? rc : c.op.res;
+    int error = 0;
+    socklen_t size = sizeof error;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? -errno : -error;
+}
+
+int coil__sock_connect(coil_loop *loop, int fd, const coil_address *address, bool *raised)
+{
+    *raised = false;
+    if (connect(fd, &address->any, address->bytes) == 0)
+        return 0;
+    int rc = -errno;
+    return rc == -EINPROGRESS || rc == -EINTR ? await_connected(loop, fd, raised) : rc;
 }

@@ -1,46 +1,50 @@
 /*
- * sock.h - sockets: making, connecting, listening, naming
+ * sock.h - sockets inside: making, connecting, listening, naming
  *
- * On the loop's thread, in a runtime on any worker; coil__connect and coil__resolve suspend the current task.
+ * On the loop's thread, in a runtime on any worker; what is marked suspends the current task.
  */
 #ifndef COIL_IO_SOCK_H
 #define COIL_IO_SOCK_H
 
-#include <netinet/in.h>
-#include <sys/socket.h>
+#include <coil/socket.h>
 
-#include <coil/loop.h>
-
-struct addrinfo;
-
-/* An address of a kind that TCP has. */
-typedef union coil__address {
-    struct sockaddr any;
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-} coil__address;
+#include "call.h"
 
 /* Closes a descriptor after the backends have forgotten it. No operation on it is in flight. */
 void coil__fd_close(coil_loop *loop, int fd);
 
-/* Connects; a cancelled caller returns at once, and the socket is closed when the kernel has let go. Gives @fd. */
-COIL_SUSPENDS int coil__connect(coil_loop *loop, const struct addrinfo *a, int *fd);
+/* Raises "@what: ..." for a negative errno. */
+int coil__sock_raise(int code, const char *what);
 
-/* A listening socket; the error's message tells the address. Gives @fd. */
-int coil__listen(const struct addrinfo *a, int backlog, bool reuse_port, int *fd);
+/* A new nonblocking socket that exec closes, or a negative errno, which is not raised. */
+int coil__sock_open(int family, int type, int protocol);
+
+/* Debug mode: a blocking socket is refused. */
+int coil__sock_check(coil_loop *loop, int fd);
+
+/*
+ * Makes an operation that need not wait if it can be made at once: coil__op_try(), then coil__call_result(). Returns
+ * its result, or what was raised.
+ */
+COIL_SUSPENDS int coil__sock_call(coil_loop *loop, coil__call *c, const char *what);
+
+/* connect(2), which a stream socket may have to wait for. 0 or a negative errno, not raised; or *@raised. */
+COIL_SUSPENDS int coil__sock_connect(coil_loop *loop, int fd, const coil_address *address, bool *raised);
 
 /* asyncio's choice for TCP. */
 void coil__set_nodelay(int fd);
 
-/* "127.0.0.1:80", "[::1]:80", "" for an unknown family; returns the length as snprintf does. */
-size_t coil__address_format(const coil__address *a, char *buf, size_t size);
+/* Both ends' addresses: none for an end that has gone. */
+void coil__sock_names(int fd, coil_address *self, coil_address *peer);
 
-/*
- * getaddrinfo for TCP. Addresses are looked up at once, names by the default executor, while the task is suspended.
- * Gives @list, for freeaddrinfo. @host: NULL: all interfaces, if @passive, else this machine. Errors: -EINVAL with a
- * message.
- */
-COIL_SUSPENDS int coil__resolve(coil_loop *loop, const char *host, const char *port, bool passive,
+/* Tells the address that a system call failed for. */
+int coil__sock_raise_for(const char *what, const coil_address *address, int code);
+
+/* Of the socket that is bound to a path: removes it, as asyncio does before it binds one anew. */
+void coil__unlink_stale(coil_loop *loop, const coil_address *address);
+
+/* getaddrinfo() with a service that was checked: a port has 16 bits. Errors: -EINVAL with a message. Gives @list. */
+COIL_SUSPENDS int coil__resolve(coil_loop *loop, const char *host, const char *port, const struct addrinfo *hints,
                                 struct addrinfo **list);
 
 #endif

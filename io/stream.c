@@ -6,11 +6,12 @@
  */
 #include "stream.h"
 
-#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "memory.h"
 
 #include "../src/base/alloc.h"
 #include "../src/step.h"
@@ -78,57 +79,65 @@ static const coil__protocol stream_protocol = {
 
 /* --- making, freeing ------------------------------------------------------------------------------------------ */
 
-static void fetch_addresses(coil_stream *s, int fd)
+static void store_addresses(coil_stream *s, const coil_address *self, const coil_address *peer)
 {
-    socklen_t size = sizeof s->peer;
-    if (getpeername(fd, &s->peer.any, &size) < 0)
-        s->peer.any.sa_family = AF_UNSPEC; /* it is gone already */
-    size = sizeof s->self;
-    if (getsockname(fd, &s->self.any, &size) < 0)
-        s->self.any.sa_family = AF_UNSPEC;
+    s->self_bytes = (uint8_t)self->bytes;
+    s->peer_bytes = (uint8_t)peer->bytes;
+    memcpy(s->addresses, &self->storage, self->bytes);
+    memcpy(s->addresses + self->bytes, &peer->storage, peer->bytes);
 }
 
-int coil__stream_new(coil_loop *loop, int fd, size_t limit_bytes, coil_stream **stream)
+static coil_address load_address(const char *from, size_t bytes)
 {
-    coil_stream *s = coil__calloc(sizeof *s);
-    int rc = s ? coil__transport_init(&s->transport, &stream_protocol, loop, fd) : coil_raise(-ENOMEM, NULL);
-    if (rc < 0) {
-        coil__free(s);
-        close(fd);
-        return rc;
-    }
+    coil_address a = {.bytes = (socklen_t)bytes};
+    memcpy(&a.storage, from, bytes);
+    return a;
+}
+
+static coil_stream *new_stream(coil_loop *loop, const coil__wire *wire, size_t limit_bytes)
+{
+    coil_address self = {0}, peer = {0};
+    if (wire->socket)
+        coil__sock_names(wire->in, &self, &peer);
+    coil_stream *s = coil__calloc(sizeof *s + self.bytes + peer.bytes);
+    if (!s)
+        return NULL;
+    store_addresses(s, &self, &peer);
+    coil__transport_init(&s->transport, &stream_protocol, loop, wire);
     coil__reader_init(&s->reader, loop, limit_bytes, &s->transport);
     coil__list_init(&s->draining);
     coil__list_init(&s->closing);
-    fetch_addresses(s, fd);
-    coil__set_nodelay(fd);
+    return s;
+}
+
+static void close_unused(const coil__wire *wire)
+{
+    if (wire->memory) {
+        coil__memory_close(wire->memory);
+        return;
+    }
+    if (wire->in >= 0)
+        close(wire->in);
+    if (wire->out >= 0 && wire->out != wire->in)
+        close(wire->out);
+}
+
+int coil__stream_open(coil_loop *loop, const coil__wire *wire, size_t limit_bytes, coil_stream **stream)
+{
+    coil_stream *s = new_stream(loop, wire, limit_bytes);
+    if (!s) {
+        close_unused(wire);
+        return coil_raise(-ENOMEM, NULL);
+    }
     coil__transport_start(&s->transport);
     *stream = s;
     return 0;
 }
 
-static int connect_to_any(coil_loop *loop, const struct addrinfo *list, int *fd)
+int coil__stream_new(coil_loop *loop, int fd, size_t limit_bytes, coil_stream **stream)
 {
-    int rc = coil_raise(-EINVAL, "getaddrinfo() returned empty list");
-    for (const struct addrinfo *a = list; a; a = a->ai_next) {
-        rc = coil__connect(loop, a, fd);
-        if (rc == 0 || rc == -ECANCELED || rc == COIL_EGENERATOREXIT)
-            return rc;
-    }
-    return rc;
-}
-
-int coil_open_connection(const char *host, const char *port, coil_stream **stream)
-{
-    COIL_TRY(coil__task_may_wait());
-    coil_loop *loop = coil_get_running_loop();
-    struct addrinfo *list;
-    int fd;
-    COIL_TRY(coil__resolve(loop, host, port, false, &list));
-    int rc = connect_to_any(loop, list, &fd);
-    freeaddrinfo(list);
-    COIL_TRY(rc);
-    return coil__stream_new(loop, fd, COIL_STREAM_LIMIT, stream);
+    coil__set_nodelay(fd);
+    return coil__stream_open(loop, &(coil__wire){.in = fd, .out = fd, .socket = true}, limit_bytes, stream);
 }
 
 /* No call on it is suspended. */
@@ -149,6 +158,12 @@ void coil_stream_free(coil_stream *s)
 }
 
 /* --- reading -------------------------------------------------------------------------------------------------- */
+
+/* A const stream's latch. */
+static coil__latch *latch_of(const coil_stream *s)
+{
+    return &((coil_stream *)(uintptr_t)s)->transport.latch;
+}
 
 int coil_stream_read(coil_stream *s, void *buf, size_t cap, size_t *n)
 {
@@ -178,6 +193,12 @@ int coil_stream_readline(coil_stream *s, const char **line, size_t *n)
 bool coil_stream_at_eof(const coil_stream *s)
 {
     return coil_stream_reader_at_eof(&s->reader);
+}
+
+size_t coil_stream_read_buffer_size(const coil_stream *s)
+{
+    COIL__GUARD(latch_of(s));
+    return coil__bytes_size(&s->reader.buffer);
 }
 
 /* --- writing -------------------------------------------------------------------------------------------------- */
@@ -252,12 +273,6 @@ int coil_stream_set_write_limits(coil_stream *s, size_t high, size_t low)
     return coil__transport_set_limits(&s->transport, high, low ? low : high / 4);
 }
 
-/* A const stream's latch. */
-static coil__latch *latch_of(const coil_stream *s)
-{
-    return &((coil_stream *)(uintptr_t)s)->transport.latch;
-}
-
 size_t coil_stream_write_buffer_size(const coil_stream *s)
 {
     COIL__GUARD(latch_of(s));
@@ -298,10 +313,12 @@ int coil_stream_wait_closed(coil_stream *s)
 
 size_t coil_stream_peername(const coil_stream *s, char *buf, size_t size)
 {
-    return coil__address_format(&s->peer, buf, size);
+    coil_address peer = load_address(s->addresses + s->self_bytes, s->peer_bytes);
+    return coil_address_format(&peer, buf, size);
 }
 
 size_t coil_stream_sockname(const coil_stream *s, char *buf, size_t size)
 {
-    return coil__address_format(&s->self, buf, size);
+    coil_address self = load_address(s->addresses, s->self_bytes);
+    return coil_address_format(&self, buf, size);
 }

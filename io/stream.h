@@ -16,14 +16,18 @@
 struct coil_stream {
     coil__transport transport;
     coil_stream_reader reader;
-    coil__list draining; /* wait until writing may go on */
-    coil__list closing;  /* wait for the end */
-    coil__address peer, self;
-    coil_error *lost_error; /* what the connection died of; owned */
     bool writing_paused, lost;
+    uint8_t self_bytes, peer_bytes; /* of `addresses` */
+    coil__list draining;    /* wait until writing may go on */
+    coil__list closing;     /* wait for the end */
+    coil_error *lost_error; /* what the connection died of; owned */
+    char addresses[];       /* the own one, and the peer's behind it: only as long as they are, most are 16 bytes */
 };
 
-/* A stream on a connected socket, reading already. Takes @fd, also on failure. */
+/* A stream on what @wire says, reading already. Takes the descriptors, also on failure. Errors: -ENOMEM. */
+int coil__stream_open(coil_loop *loop, const coil__wire *wire, size_t limit_bytes, coil_stream **stream);
+
+/* The same on a connected TCP socket. */
 int coil__stream_new(coil_loop *loop, int fd, size_t limit_bytes, coil_stream **stream);
 
 #endif

@@ -8,17 +8,21 @@
 
 #include <coil/errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "memory.h"
 #include "sock.h"
 
 #include "../src/base/alloc.h"
 
 #define HIGH_WATER ((size_t)64 * 1024)
-#define INPUT_BYTES_FIRST ((size_t)4 * 1024)
-#define INPUT_BYTES_MAX ((size_t)256 * 1024) /* asyncio's max_size */
-#define KEPT_BYTES ((size_t)256 * 1024)      /* an empty write buffer keeps no more memory than this */
+#define KEPT_BYTES ((size_t)256 * 1024) /* an empty write buffer keeps no more memory than this */
+
+/* Pieces of that size are large; after BULK of them in a row it is POLL, after BULK smaller ones RECV_MANY. */
+#define LARGE_BYTES 2048 /* fills a buffer of the backend */
+#define BULK 16
 
 static void run_receive(coil__handle *h);
 static void discard_receive(coil__handle *h);
@@ -31,35 +35,78 @@ static const coil__handle_ops receive_ops = {run_receive, discard_receive, "tran
 static const coil__handle_ops send_ops = {run_send, discard_send, "transport: send"};
 static const coil__handle_ops lost_ops = {run_lost, discard_lost, "transport: connection lost"};
 
-int coil__transport_init(coil__transport *t, const coil__protocol *protocol, coil_loop *loop, int fd)
+void coil__transport_init(coil__transport *t, const coil__protocol *protocol, coil_loop *loop, const coil__wire *wire)
 {
-    char *input = coil__malloc(INPUT_BYTES_FIRST);
-    if (!input)
-        return coil_raise(-ENOMEM, NULL);
-    *t = (coil__transport){.protocol = protocol, .loop = loop, .fd = fd, .input = input, .high = HIGH_WATER,
-                           .low = HIGH_WATER / 4, .input_bytes = INPUT_BYTES_FIRST};
-    coil__op_init(&t->receive, COIL__OP_RECV, fd, &receive_ops);
-    coil__op_init(&t->send, COIL__OP_SEND, fd, &send_ops);
+    *t = (coil__transport){.protocol = protocol, .loop = loop, .wire = *wire, .high = HIGH_WATER,
+                           .low = HIGH_WATER / 4};
+    coil__op_init(&t->receive, COIL__OP_POLL, wire->in >= 0 ? wire->in : wire->out, &receive_ops);
+    t->read_only = wire->out < 0;
     coil__handle_init(&t->lost_handle, &lost_ops);
     coil__loop_hold(loop);
-    return 0;
+}
+
+/* --- the wire ------------------------------------------------------------------------------------------------- */
+
+static void submit(coil__transport *t, struct coil__op *op)
+{
+    if (coil_likely(!t->wire.memory))
+        coil__op_submit(t->loop, op);
+    else
+        coil__memory_submit(t->wire.memory, op);
+}
+
+static void cancel(coil__transport *t, struct coil__op *op)
+{
+    if (coil_likely(!t->wire.memory)) {
+        coil__op_cancel(t->loop, op);
+        return;
+    }
+    coil__memory_cancel(t->wire.memory, op);
+    if (coil__loop_closed(t->loop)) /* nobody runs or discards its handle any more */
+        *(op == &t->receive ? &t->receiving : &t->sending_now) = false;
+}
+
+/* Once, without blocking: as coil__op_try(). The latch may be free. */
+static int attempt(coil__transport *t, struct coil__op *op)
+{
+    int failure = coil__op_injected(t->loop);
+    if (coil_unlikely(failure < 0))
+        return failure;
+    return coil_likely(!t->wire.memory) ? coil__op_try(op) : coil__memory_try(t->wire.memory, op);
+}
+
+static void close_wire(coil__transport *t)
+{
+    if (t->wire.in >= 0 && t->wire.memory)
+        coil__memory_close(t->wire.memory);
+    else if (t->wire.in >= 0)
+        coil__fd_close(t->loop, t->wire.in);
+    if (t->wire.out >= 0 && t->wire.out != t->wire.in)
+        coil__fd_close(t->loop, t->wire.out);
+    t->wire.in = t->wire.out = -1;
 }
 
 /* --- the end -------------------------------------------------------------------------------------------------- */
 
+static void free_backlog(coil__transport *t)
+{
+    if (!t->backlog)
+        return;
+    coil__bytes_fini(&t->backlog->sending);
+    coil__bytes_fini(&t->backlog->queued);
+    coil__free(t->backlog);
+    t->backlog = NULL;
+}
+
 /* Lets go of what it can: I1. True: it is over, I5. */
 static bool settle(coil__transport *t)
 {
-    if (!t->lost || t->receiving || t->sending_now)
+    if (!t->lost || t->receiving || t->sending_now || t->calling > 0)
         return false;
-    if (t->fd >= 0) {
-        coil__fd_close(t->loop, t->fd);
-        t->fd = -1;
-        coil__free(t->input);
-        t->input = NULL;
-        coil__bytes_fini(&t->sending);
-        coil__bytes_fini(&t->queued);
-    }
+    coil__op_drop(t->loop, &t->receive);
+    t->resting = false; /* there is nothing more to be delivered */
+    close_wire(t);
+    free_backlog(t);
     return t->abandoned;
 }
 
@@ -111,7 +158,17 @@ static void die(coil__transport *t, coil_error *error)
 static void stop_reading(coil__transport *t)
 {
     t->closing = true;
-    coil__op_cancel(t->loop, &t->receive);
+    cancel(t, &t->receive);
+}
+
+/* What waits to be sent never will be. */
+static void drop_backlog(coil__transport *t)
+{
+    coil__backlog *b = t->backlog;
+    cancel(t, &b->send);
+    coil__bytes_clear(&b->queued, KEPT_BYTES);
+    if (!t->sending_now)
+        coil__bytes_clear(&b->sending, KEPT_BYTES); /* I2: else when the send has completed */
 }
 
 /* Takes @error. */
@@ -121,12 +178,10 @@ static void force_close(coil__transport *t, coil_error *error)
         coil_error_release(error);
         return;
     }
-    coil__op_cancel(t->loop, &t->send);
+    if (t->backlog)
+        drop_backlog(t);
     if (!t->closing)
         stop_reading(t);
-    coil__bytes_clear(&t->queued, KEPT_BYTES);
-    if (!t->sending_now)
-        coil__bytes_clear(&t->sending, KEPT_BYTES); /* I2: else when the send has completed */
     die(t, error);
 }
 
@@ -158,6 +213,13 @@ void coil__transport_abort(coil__transport *t)
     leave(t, &guard);
 }
 
+void coil__transport_kill(coil__transport *t)
+{
+    COIL__GUARD(&t->latch);
+    if (!coil__loop_closed(t->loop))
+        force_close(t, NULL);
+}
+
 void coil__transport_abandon(coil__transport *t)
 {
     coil__guard guard = coil__guard_enter(&t->latch);
@@ -169,54 +231,156 @@ void coil__transport_abandon(coil__transport *t)
 
 /* --- reading -------------------------------------------------------------------------------------------------- */
 
+/* How to receive next. A stream of pieces that fill the backend's buffers is better read in larger ones. */
+static enum coil__op_kind way_to_receive(coil__transport *t)
+{
+    bool many = t->wire.socket && !t->starved && !t->large && !t->protocol->get_buffer &&
+                coil__here(t->loop)->backend->receives_many;
+    t->starved = false;
+    return many ? COIL__OP_RECV_MANY : COIL__OP_POLL;
+}
+
 static void arm_receive(coil__transport *t)
 {
-    if (t->receiving || t->reading_paused || t->eof_received || t->closing || coil__loop_closed(t->loop))
+    if (t->receiving || t->resting || t->reading_paused || t->eof_received || t->closing || coil__loop_closed(t->loop))
         return;
-    t->receiving = true;
-    t->receive.data = t->input;
-    t->receive.bytes = t->input_bytes;
+    t->receiving = true; /* I6 */
+    t->receive.kind = (uint8_t)way_to_receive(t);
+    t->receive.events = t->wire.in >= 0 ? POLLIN : 0; /* 0: errors, such as that a pipe's reader has gone */
     t->receive.wait_first = true;
-    coil__op_submit(t->loop, &t->receive);
+    submit(t, &t->receive);
 }
 
-/* Data that filled the whole input buffer deserve a larger one. */
-static void grow_input(coil__transport *t)
+static void ended(coil__transport *t)
 {
-    if (t->input_bytes >= INPUT_BYTES_MAX)
+    t->eof_received = true;
+    if (!t->protocol->eof_received(t))
+        close_gently(t);
+}
+
+static void deliver(coil__transport *t, const char *data, size_t n)
+{
+    int rc = t->protocol->data_received(t, data, n);
+    if (rc < 0)
+        fail(t, rc);
+}
+
+/* After the last of what was there has been taken: how the operation has ended, if it has. */
+static void receive_ended(coil__transport *t, int res)
+{
+    if (res == -EAGAIN)
         return;
-    char *larger = coil__malloc(t->input_bytes * 4);
-    if (!larger)
-        return; /* it works with the small one as well */
-    coil__free(t->input);
-    t->input = larger;
-    t->input_bytes *= 4;
+    t->receiving = t->resting = false; /* I6; I7: a connection that was closed while it rested */
+    t->starved = res == -ENOBUFS;
+    if (t->closing || t->starved || res == -EINTR || res == -ECANCELED) /* paused, and not any more */
+        return;
+    if (res == 0)
+        ended(t);
+    else
+        fail(t, res);
 }
 
-static void received(coil__transport *t, int res)
+/* What the size of a piece says about how to receive. True: it is time to change. */
+static bool weigh(coil__transport *t, int n)
 {
-    if (res < 0) {
-        fail(t, res);
-    } else if (res == 0) {
-        t->eof_received = true;
-        if (!t->protocol->eof_received(t))
-            close_gently(t);
-    } else {
-        int rc = t->protocol->data_received(t, t->input, (size_t)res);
-        if (rc < 0)
-            fail(t, rc);
-        else if ((size_t)res == t->input_bytes)
-            grow_input(t);
+    bool large = n >= LARGE_BYTES;
+    t->run = large == t->large ? 0 : (uint8_t)(t->run + 1);
+    if (t->run < BULK)
+        return false;
+    t->large = large;
+    t->run = 0;
+    return true;
+}
+
+static void take_received(coil__transport *t)
+{
+    const char *data;
+    int n = -EAGAIN;
+    while (!t->reading_paused || t->closing) {
+        n = coil__op_take(&t->receive, &data);
+        if (n <= 0)
+            break;
+        if (!t->closing) /* what arrives later than that is dropped */
+            deliver(t, data, (size_t)n);
+        coil__op_give(&t->receive);
+        if (weigh(t, n))
+            cancel(t, &t->receive);
     }
+    if (t->reading_paused && !t->closing) {
+        t->resting = true; /* I7 */
+        t->receiving = coil__op_rest(&t->receive);
+    } else {
+        receive_ended(t, n);
+    }
+}
+
+/* A place for what is there to be read. */
+static int find_buffer(coil__transport *t, char **buf, size_t *n)
+{
+    if (t->protocol->get_buffer)
+        return t->protocol->get_buffer(t, buf, n);
+    *buf = coil__backend_scratch(t->loop);
+    *n = COIL__SCRATCH_BYTES;
+    return *buf ? 0 : -ENOMEM;
+}
+
+/* What is there to be read: as coil__op_try(). */
+static int read_now(coil__transport *t, char *buf, size_t n)
+{
+    struct coil__op op = {.kind = t->wire.socket ? COIL__OP_RECV : COIL__OP_READ, .fd = t->wire.in, .data = buf, .bytes = n};
+    return attempt(t, &op);
+}
+
+/* Of something that is only written to: its reader has gone. */
+static void reader_gone(coil__transport *t)
+{
+    force_close(t, coil__transport_buffered(t) > 0 ? coil_error_new(-EPIPE, NULL) : NULL);
+}
+
+static void read_ready(coil__transport *t)
+{
+    char *buf;
+    size_t size;
+    int n = find_buffer(t, &buf, &size);
+    if (t->closing) /* by the protocol */
+        return;
+    if (n < 0) {
+        fail(t, n);
+        return;
+    }
+    n = read_now(t, buf, size);
+    if (n > 0) {
+        deliver(t, buf, (size_t)n);
+        (void)weigh(t, n);
+    } else if (n == 0) {
+        ended(t);
+    } else if (n != -EAGAIN) {
+        fail(t, n);
+    }
+}
+
+static void became_ready(coil__transport *t)
+{
+    if (t->closing)
+        return;
+    if (t->receive.res < 0)
+        fail(t, t->receive.res);
+    else if (t->wire.in < 0)
+        reader_gone(t);
+    else if (!t->reading_paused)
+        read_ready(t);
 }
 
 static void run_receive(coil__handle *h)
 {
     coil__transport *t = coil_container_of(h, coil__transport, receive.handle);
     coil__guard guard = coil__guard_enter(&t->latch);
-    t->receiving = false;
-    if (!t->closing) /* what arrives later than that is dropped */
-        received(t, t->receive.res);
+    if (t->receive.kind == COIL__OP_RECV_MANY) {
+        take_received(t);
+    } else {
+        became_ready(t);
+        t->receiving = false; /* I6: not before, a protocol may let go of the latch */
+    }
     arm_receive(t);
     leave(t, &guard);
 }
@@ -225,25 +389,41 @@ static void discard_receive(coil__handle *h)
 {
     coil__transport *t = coil_container_of(h, coil__transport, receive.handle);
     coil__guard guard = coil__guard_enter(&t->latch);
-    t->receiving = false;
+    t->receiving = t->receive.kind == COIL__OP_RECV_MANY && coil__op_rest(&t->receive); /* roused while in flight */
     leave(t, &guard);
 }
 
 void coil__transport_start(coil__transport *t)
 {
-    COIL__GUARD(&t->latch);
+    coil__guard guard = coil__guard_enter(&t->latch);
+    t->receiving = false;
     arm_receive(t);
+    leave(t, &guard);
 }
 
 void coil__transport_pause_reading(coil__transport *t)
 {
-    t->reading_paused = true; /* called while data are handed over: no receive is in flight */
+    t->reading_paused = true;
+    if (t->receive.kind == COIL__OP_RECV_MANY)
+        cancel(t, &t->receive); /* the kernel must not go on receiving */
+}
+
+/* Data that were received before the pause come first: I7. */
+static void end_rest(coil__transport *t)
+{
+    t->resting = false;
+    t->receiving = true;
+    if (coil__op_rouse(&t->receive))
+        coil__loop_ready(t->loop, &t->receive.handle);
 }
 
 void coil__transport_resume_reading(coil__transport *t)
 {
     t->reading_paused = false;
-    arm_receive(t);
+    if (t->resting && !coil__loop_closed(t->loop))
+        end_rest(t);
+    else
+        arm_receive(t);
 }
 
 /* --- writing -------------------------------------------------------------------------------------------------- */
@@ -267,33 +447,45 @@ static void resume_if_empty(coil__transport *t)
 /* Sends what is buffered. The socket was found full, so nothing is tried before it says that there is room. */
 static void arm_send(coil__transport *t)
 {
-    if (t->sending_now || t->dead || coil__loop_closed(t->loop))
+    coil__backlog *b = t->backlog;
+    if (t->sending_now || t->dead || coil__transport_buffered(t) == 0 || coil__loop_closed(t->loop))
         return;
-    if (coil__bytes_size(&t->sending) == 0) {
-        coil__bytes empty = t->sending;
+    if (coil__bytes_size(&b->sending) == 0) {
+        coil__bytes empty = b->sending;
         empty.start = empty.end = 0;
-        t->sending = t->queued;
-        t->queued = empty;
+        b->sending = b->queued;
+        b->queued = empty;
     }
-    if (coil__bytes_size(&t->sending) == 0)
-        return;
     t->sending_now = true;
-    t->send.data = coil__bytes_first(&t->sending);
-    t->send.bytes = coil__bytes_size(&t->sending);
-    t->send.wait_first = true;
-    coil__op_submit(t->loop, &t->send);
+    b->send.data = coil__bytes_first(&b->sending);
+    b->send.bytes = coil__bytes_size(&b->sending);
+    b->send.wait_first = true;
+    submit(t, &b->send);
 }
 
+/* All is sent, and nothing more will be. What is only written to ends with that. */
 static int shut_down(coil__transport *t)
 {
-    return shutdown(t->fd, SHUT_WR) < 0 ? -errno : 0;
+    if (t->wire.memory) {
+        coil__memory_shut_down(t->wire.memory);
+        return 0;
+    }
+    if (t->wire.socket)
+        return shutdown(t->wire.out, SHUT_WR) < 0 ? -errno : 0;
+    if (t->wire.in < 0) {
+        close_gently(t);
+    } else if (t->wire.out >= 0) {
+        coil__fd_close(t->loop, t->wire.out);
+        t->wire.out = -1;
+    }
+    return 0;
 }
 
 /* The last buffered byte is sent: what was waiting for that happens now. */
 static void drained(coil__transport *t)
 {
-    coil__bytes_clear(&t->sending, KEPT_BYTES);
-    coil__bytes_clear(&t->queued, KEPT_BYTES);
+    coil__bytes_clear(&t->backlog->sending, KEPT_BYTES);
+    coil__bytes_clear(&t->backlog->queued, KEPT_BYTES);
     if (t->closing) {
         t->dead = true;
         call_connection_lost(t);
@@ -308,18 +500,18 @@ static void sent(coil__transport *t, int res)
         fail(t, res);
         return;
     }
-    coil__bytes_consume(&t->sending, (size_t)res);
+    coil__bytes_consume(&t->backlog->sending, (size_t)res);
     resume_if_empty(t);
     arm_send(t);
 }
 
 static void run_send(coil__handle *h)
 {
-    coil__transport *t = coil_container_of(h, coil__transport, send.handle);
+    coil__transport *t = coil_container_of(h, coil__backlog, send.handle)->transport;
     coil__guard guard = coil__guard_enter(&t->latch);
     t->sending_now = false;
     if (!t->dead)
-        sent(t, t->send.res);
+        sent(t, t->backlog->send.res);
     if (!t->dead && !t->sending_now)
         drained(t);
     leave(t, &guard);
@@ -327,28 +519,47 @@ static void run_send(coil__handle *h)
 
 static void discard_send(coil__handle *h)
 {
-    coil__transport *t = coil_container_of(h, coil__transport, send.handle);
+    coil__transport *t = coil_container_of(h, coil__backlog, send.handle)->transport;
     coil__guard guard = coil__guard_enter(&t->latch);
     t->sending_now = false;
     leave(t, &guard);
 }
 
+static enum coil__op_kind kind_of_send(const coil__transport *t)
+{
+    return t->wire.socket ? COIL__OP_SEND : COIL__OP_WRITE;
+}
+
 /* What the socket takes at once: the number of bytes or a negative errno. The latch is free meanwhile: I4. */
 static ssize_t send_at_once(coil__transport *t, const void *data, size_t n, coil__guard *guard)
 {
-    struct coil__op op = {.kind = COIL__OP_SEND, .fd = t->fd, .data = (void *)(uintptr_t)data, .bytes = n};
+    struct coil__op op = {.kind = (uint8_t)kind_of_send(t), .fd = t->wire.out, .data = (void *)(uintptr_t)data, .bytes = n};
     t->sending_now = true;
     coil__guard_leave(guard);
-    int res = coil__op_try(&op);
+    int res = attempt(t, &op);
     *guard = coil__guard_enter(&t->latch);
     t->sending_now = false;
     return res == -EAGAIN ? 0 : res;
 }
 
+/* I9. NULL without memory. */
+static coil__backlog *need_backlog(coil__transport *t)
+{
+    if (t->backlog)
+        return t->backlog;
+    coil__backlog *b = coil__calloc(sizeof *b);
+    if (!b)
+        return NULL;
+    b->transport = t;
+    coil__op_init(&b->send, kind_of_send(t), t->wire.out, &send_ops);
+    return t->backlog = b;
+}
+
 /* Behind what is buffered; but before what others have written while @data were being sent: I4. */
 static int buffer_rest(coil__transport *t, bool first, const void *data, size_t n)
 {
-    return coil__bytes_append(first ? &t->sending : &t->queued, data, n);
+    coil__backlog *b = need_backlog(t);
+    return b ? coil__bytes_append(first ? &b->sending : &b->queued, data, n) : -ENOMEM;
 }
 
 /* Sends what is buffered; without any, does what others have asked for while a writer sent at once. */
@@ -384,10 +595,19 @@ static int write_some(coil__transport *t, const void *data, size_t n, coil__guar
     return rc;
 }
 
-int coil__transport_write(coil__transport *t, const void *data, size_t n)
+/* Why nothing can be written; NULL: it can. */
+static const char *why_not(const coil__transport *t, size_t n)
 {
     if (n > SSIZE_MAX)
-        return coil_raise(-EINVAL, "write size can not be less than zero");
+        return "write size can not be less than zero";
+    return t->read_only ? "the stream is for reading only" : NULL;
+}
+
+int coil__transport_write(coil__transport *t, const void *data, size_t n)
+{
+    const char *refused = why_not(t, n);
+    if (refused)
+        return coil_raise(-EINVAL, "%s", refused);
     coil__guard guard = coil__guard_enter(&t->latch);
     bool too_late = t->eof_written;
     int rc = too_late || n == 0 || t->dead ? 0 : write_some(t, data, n, &guard);
@@ -402,20 +622,27 @@ int coil__transport_write(coil__transport *t, const void *data, size_t n)
 
 int coil__transport_write_eof(coil__transport *t)
 {
-    COIL__GUARD(&t->latch);
-    if (t->closing || t->eof_written)
+    if (t->read_only)
         return 0;
-    t->eof_written = true;
-    return coil__transport_buffered(t) == 0 && !t->sending_now ? shut_down(t) : 0;
+    coil__guard guard = coil__guard_enter(&t->latch);
+    bool first = !t->closing && !t->eof_written;
+    int rc = 0;
+    if (first) {
+        t->eof_written = true;
+        rc = coil__transport_buffered(t) == 0 && !t->sending_now ? shut_down(t) : 0;
+    }
+    leave(t, &guard);
+    return rc;
 }
 
 int coil__transport_set_limits(coil__transport *t, size_t high, size_t low)
 {
     if (low > high)
         return coil_raise(-EINVAL, "high (%zu) must be >= low (%zu) must be >= 0", high, low);
-    COIL__GUARD(&t->latch);
+    coil__guard guard = coil__guard_enter(&t->latch);
     t->high = high;
     t->low = low;
     pause_if_full(t);
+    leave(t, &guard); /* I8 */
     return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * uring_compat.h - liburing, and what its version 2.3 lacks
  *
- * The one file that includes <liburing.h>; included by uring.c only. Constants are the kernel's
+ * The one file that includes <liburing.h>; included by uring.c and uring_probe.c only. Constants are the kernel's
  * (include/uapi/linux/io_uring.h).
  *
  * coil__uring_flush() exists because liburing offers no way to publish prepared requests without entering the kernel
@@ -19,6 +19,13 @@
 #ifndef IORING_FEAT_NO_IOWAIT
 #define IORING_FEAT_NO_IOWAIT (1U << 17)
 #endif
+#ifndef IORING_FEAT_MIN_TIMEOUT
+#define IORING_FEAT_MIN_TIMEOUT (1U << 15) /* Linux 6.12 */
+#endif
+
+/* Of all of coil's rings; each has DEFER_TASKRUN or COOP_TASKRUN as well. */
+#define COIL__URING_FLAGS \
+    (IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP)
 
 /* Requests that were prepared but not published. */
 static inline unsigned coil__uring_prepared(const struct io_uring *ring)

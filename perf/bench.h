@@ -30,6 +30,8 @@ typedef struct bench_options {
     enum coil_ring_mode ring_mode; /* of a runtime */
     unsigned repetitions; /* measured rounds; the warm-up comes on top */
     uint64_t divide;      /* counts are divided by it, for runs under valgrind */
+    uint64_t connections, bytes; /* of the echo; 0: the workload's own choice */
+    const char *file;            /* to be read; NULL: the workload makes one */
 } bench_options;
 
 typedef struct bench_lap {
@@ -67,8 +69,15 @@ extern const bench_workload bench_queue;
 extern const bench_workload bench_cross_thread;
 extern const bench_workload bench_fork_join;
 extern const bench_workload bench_stall;
+extern const bench_workload bench_echo;
+extern const bench_workload bench_idle;
+extern const bench_workload bench_file;
 extern const bench_workload bench_timers;
 extern const bench_workload bench_sleepers;
+extern const bench_workload bench_executor;
+
+/* Names the jobs of bench_executor; before coil_process_init(). */
+void bench_executor_register(void);
 
 void bench_lap_start(bench_lap *lap);
 void bench_lap_stop(bench_lap *lap);

@@ -10,21 +10,25 @@
 #include <string.h>
 
 static const bench_workload *const workloads[] = {&bench_switch, &bench_spawn_join, &bench_queue, &bench_timers,
-                                                  &bench_sleepers, &bench_cross_thread, &bench_fork_join, &bench_stall};
+                                                  &bench_sleepers, &bench_cross_thread, &bench_fork_join, &bench_stall,
+                                                  &bench_echo, &bench_idle, &bench_file, &bench_executor};
 #define WORKLOADS (sizeof workloads / sizeof workloads[0])
 
 static void print_usage(FILE *out)
 {
     fprintf(out, "usage: coil-bench WORKLOAD [--backend uring|epoll] [--workers N] [--ring defer|shared]\n"
-                 "                  [--repetitions N] [--divide N]\n"
+                 "                  [--repetitions N] [--divide N] [--connections N] [--bytes N]\n"
+                 "                  [--file PATH]\n"
                  "  --workers N      on a runtime of that many workers (default: a plain loop)\n"
                  "  --ring MODE      of a runtime's workers: who collects what completes\n"
                  "  --repetitions N  measured rounds, of which the median is printed (default 5)\n"
                  "  --divide N       do an N-th of the work, for runs under valgrind (default 1)\n"
+                 "  --connections N, --bytes N   of the echo: how many, and of a message\n"
+                 "  --file PATH      to be read (default: a new one of 1 GiB in TMPDIR or /var/tmp)\n"
                  "workloads:\n");
     for (size_t i = 0; i < WORKLOADS; i++)
-        fprintf(out, "  %-12s %s\n", workloads[i]->name, workloads[i]->what);
-    fprintf(out, "  %-12s all of them\n", "all");
+        fprintf(out, "  %-16s %s\n", workloads[i]->name, workloads[i]->what);
+    fprintf(out, "  %-16s all of them\n", "all");
 }
 
 static int usage(const char *complaint, const char *about)
@@ -66,6 +70,14 @@ static bool parse_option(const char *name, const char *value, bench_options *opt
         return parse_ring(value, &options->ring_mode);
     if (strcmp(name, "--divide") == 0)
         return parse_number(value, 1000000000, &options->divide);
+    if (strcmp(name, "--file") == 0) {
+        options->file = value;
+        return true;
+    }
+    if (strcmp(name, "--connections") == 0)
+        return parse_number(value, 1000000, &options->connections);
+    if (strcmp(name, "--bytes") == 0)
+        return parse_number(value, 1 << 30, &options->bytes);
     if (strcmp(name, "--workers") == 0 && parse_number(value, BENCH_WORKERS_MAX, &number)) {
         options->workers = (unsigned)number;
         return true;
@@ -113,6 +125,8 @@ static int run_named(const char *name, const bench_options *options)
 int main(int argc, char **argv)
 {
     bench_options options = {.loop.size = sizeof(coil_loop_options), .repetitions = 5, .divide = 1};
+    bench_executor_register();
+    coil_process_init(argc, argv); /* the fork servers of process pools stay in there */
     if (argc < 2)
         return usage(NULL, NULL);
     if (strcmp(argv[1], "--help") == 0) {

@@ -2,13 +2,19 @@
  * echo_server.c - the program coil-echo-server: W9's and W11's server, one task per connection
  *
  * It runs on one loop, or on a runtime of several workers. For W11 (--stall) messages have 64 bytes, and the first 4
- * are a number of nanoseconds that the server computes before it sends the message back.
+ * are a number of nanoseconds that the server computes before it sends the message back. A connection's buffer is
+ * small and on its task's stack, or from the heap if a larger one is asked for.
  *
  * Prints "listening on 127.0.0.1:PORT backend=NAME" when it can be reached. SIGTERM and SIGINT end it in order: it
- * stops listening, cancels the connections' tasks, waits for them and exits with 0. The library takes no signals itself,
- * so they are blocked in every thread, and a plain thread waits for them and calls into the loop.
+ * stops listening, cancels the connections' tasks, waits for them and exits with 0. SIGUSR1 makes it print what the
+ * loop has done so far (with several workers: worker 0's), how many tasks there are and how many allocations the
+ * process has made: "counts iterations=N waits=N tasks=N allocations=N", allocations -1 where they are not counted.
+ * The library takes no signals itself, so they are blocked in every thread, and a plain thread waits for them and calls
+ * into the loop.
  */
-#include <coil.h>
+#include "bench.h"
+
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,7 +22,8 @@
 #include <string.h>
 #include <time.h>
 
-#define BUFFER_BYTES 16384
+#define SMALL_BYTES 1024 /* of a buffer that is on the stack */
+#define BUFFER_BYTES_MAX ((unsigned long)1 << 30)
 #define MESSAGE_BYTES 64 /* with --stall */
 #define WORKERS_MAX 64
 
@@ -26,6 +33,7 @@ typedef struct program {
     unsigned workers;     /* of a runtime; 0: a plain loop */
     enum coil_ring_mode ring_mode;
     bool stall;           /* messages say how long to compute */
+    size_t buffer_bytes;  /* the most that is read at once */
     sigset_t signals;     /* blocked in every thread */
     coil_loop *running;   /* that the signals' thread calls into */
     coil_future *stopped; /* completed by the first signal */
@@ -33,17 +41,34 @@ typedef struct program {
 
 /* --- connections --------------------------------------------------------------------------------------------- */
 
-static int echo(coil_stream *stream)
+static int echo_with(coil_stream *stream, char *buffer, size_t bytes)
 {
-    char buffer[BUFFER_BYTES];
     for (;;) {
         size_t n;
-        COIL_TRY(coil_stream_read(stream, buffer, sizeof buffer, &n));
+        COIL_TRY(coil_stream_read(stream, buffer, bytes, &n));
         if (n == 0)
             return 0;
         COIL_TRY(coil_stream_write(stream, buffer, n));
         COIL_TRY(coil_stream_drain(stream));
     }
+}
+
+static int echo_small(coil_stream *stream)
+{
+    char buffer[SMALL_BYTES];
+    return echo_with(stream, buffer, sizeof buffer);
+}
+
+static int echo(coil_stream *stream, size_t bytes)
+{
+    if (bytes <= SMALL_BYTES)
+        return echo_small(stream);
+    char *buffer = malloc(bytes);
+    if (!buffer)
+        return coil_raise(-ENOMEM, NULL);
+    int rc = echo_with(stream, buffer, bytes);
+    free(buffer);
+    return rc;
 }
 
 static int64_t monotonic_ns(void)
@@ -78,7 +103,7 @@ static int echo_and_stall(coil_stream *stream)
 static int serve_connection(coil_stream *stream, void *arg)
 {
     const program *p = arg;
-    int rc = p->stall ? echo_and_stall(stream) : echo(stream);
+    int rc = p->stall ? echo_and_stall(stream) : echo(stream, p->buffer_bytes);
     if (rc == COIL_EINCOMPLETEREAD)
         rc = 0; /* the client is done */
     if (rc == 0) {
@@ -98,11 +123,24 @@ static int stop(void *arg)
     return coil_future_done(p->stopped) ? 0 : coil_future_set_result(p->stopped, NULL);
 }
 
+static int print_counts(void *arg)
+{
+    const program *p = arg;
+    coil_loop_stats stats = {.size = sizeof stats};
+    coil_loop_get_stats(p->running, &stats);
+    int64_t allocations = bench_allocations_counted() ? (int64_t)bench_allocations() : -1;
+    printf("counts iterations=%" PRIu64 " waits=%" PRIu64 " tasks=%zu allocations=%" PRId64 "\n", stats.iterations,
+           stats.kernel_waits, stats.tasks, allocations);
+    fflush(stdout);
+    return 0;
+}
+
 static void *wait_for_signal(void *arg)
 {
     program *p = arg;
     int signal_number;
-    sigwait(&p->signals, &signal_number);
+    while (sigwait(&p->signals, &signal_number) == 0 && signal_number == SIGUSR1)
+        coil_loop_call_soon_threadsafe(p->running, print_counts, p, NULL);
     coil_loop_call_soon_threadsafe(p->running, stop, p, NULL);
     return NULL;
 }
@@ -169,6 +207,7 @@ static int run(program *p)
     sigemptyset(&p->signals);
     sigaddset(&p->signals, SIGTERM);
     sigaddset(&p->signals, SIGINT);
+    sigaddset(&p->signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &p->signals, NULL);
     int rc = run_coro(p, coil_coro_of(serve, p));
     if (rc == 0)
@@ -183,11 +222,12 @@ static int run(program *p)
 
 static int usage(FILE *out)
 {
-    fprintf(out, "usage: coil-echo-server [--port N] [--backend uring|epoll] [--stall]\n"
+    fprintf(out, "usage: coil-echo-server [--port N] [--backend uring|epoll] [--stall] [--buffer N]\n"
                  "                        [--workers N [--ring defer|shared]]\n"
                  "  --port N     where to listen on 127.0.0.1; 0, the default: a free port\n"
                  "  --workers N  a runtime of that many; without it, one loop\n"
                  "  --ring MODE  of the workers: who collects what completes\n"
+                 "  --buffer N   bytes that a connection reads at once (1024)\n"
                  "  --stall      messages have 64 bytes and begin with how many nanoseconds to compute (W11)\n");
     return out == stdout ? 0 : 2;
 }
@@ -211,6 +251,11 @@ static bool parse_option(const char *name, const char *value, program *p)
         p->workers = (unsigned)number;
         return right;
     }
+    if (strcmp(name, "--buffer") == 0) {
+        bool right = parse_number(value, BUFFER_BYTES_MAX, &number) && number > 0;
+        p->buffer_bytes = number;
+        return right;
+    }
     if (strcmp(name, "--ring") == 0) {
         p->ring_mode = strcmp(value, "defer") == 0 ? COIL_RING_DEFER : COIL_RING_SHARED;
         return p->ring_mode == COIL_RING_DEFER || strcmp(value, "shared") == 0;
@@ -221,7 +266,7 @@ static bool parse_option(const char *name, const char *value, program *p)
 
 int main(int argc, char **argv)
 {
-    program p = {.port = "0", .loop.size = sizeof(coil_loop_options)};
+    program p = {.port = "0", .loop.size = sizeof(coil_loop_options), .buffer_bytes = SMALL_BYTES};
     if (argc == 2 && strcmp(argv[1], "--help") == 0)
         return usage(stdout);
     for (int i = 1; i < argc; i++) {

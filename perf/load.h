@@ -1,55 +1,47 @@
 /*
- * load.h - what the two loops of coil-loadgen share: options, connections, clocks, events, lines of results
+ * load.h - the load generator as a function: connections to an echo server, messages, figures
  *
- * loadgen.c has it, with main() and the closed loop; load_open.c is the open loop. One thread.
+ * Called by coil-loadgen and by coil-bench, on one thread that does nothing else meanwhile. Each connection has at
+ * most one message under way. Messages differ from each other and between connections in every word, and every byte
+ * that comes back is compared. What goes wrong is said on stderr.
  */
 #ifndef COIL_PERF_LOAD_H
 #define COIL_PERF_LOAD_H
 
-#include <sys/epoll.h>
-#include <time.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#include "histogram.h"
-#include "load_conn.h"
-
-#define LOAD_WARM_UP_NS INT64_C(300000000)
-#define LOAD_PATIENCE_MS 5000
-#define LOAD_EVENTS_MAX 256
-#define LOAD_SCRATCH_BYTES 65536
+#define LOAD_FIGURES_MAX 8
 
 typedef struct load_options {
-    const char *host;
-    const char *contender; /* first word of each line of results */
-    const char *name;      /* of the workload; NULL: W9.echo1_<connections>c, or W11.stall */
-    uint64_t port, connections, bytes, server_pid;
+    const char *host; /* a numeric IPv4 address */
+    uint64_t port, connections, bytes;
+    uint64_t server_pid;       /* whose processor time is measured; 0: nobody's */
     uint64_t rate;             /* messages a second of the open loop; 0: closed */
     uint64_t stalls, stall_us; /* of them, a second, that ask the server to compute, and for how long */
-    double seconds;
-    bool lines; /* results for programs, not for people */
+    double seconds;            /* measured, after a warm-up */
+    void (*observe)(void *observer, bool end); /* closed loop: called as the measurement begins and ends; NULL */
+    void *observer;
 } load_options;
 
-typedef struct load {
-    const load_options *options;
-    load_conn *conns; /* owned */
-    uint64_t opened;
-    int epoll;
-    histogram latencies;
-    char scratch[LOAD_SCRATCH_BYTES];
-} load;
+/* A name is to be put before the suffix. Strings are static. */
+typedef struct load_figure {
+    const char *suffix;
+    double value;
+    const char *unit;
+} load_figure;
 
-/* 0 where the clock cannot be read. */
-int64_t load_clock_ns(clockid_t clock);
+typedef struct load_result {
+    load_figure figures[LOAD_FIGURES_MAX];
+    size_t count;
+    uint64_t requests; /* answered during the measurement */
+} load_result;
 
-/* Says on stderr what went wrong; returns @code, a negative errno. */
-int load_complain(const char *what, int code);
+/* Connects, warms up, measures, disconnects. 0 or a negative errno; @result then has what there is. */
+int load_run(const load_options *options, load_result *result);
 
-/* Adds a connection to the loop's epoll, or changes what it is watched for. 0 or a negative errno. */
-int load_watch(const load *l, load_conn *c, int operation);
-
-/* Sends and receives as an event allows. 1: the message is back whole; 0: not yet; negative: complained about. */
-int load_handle_event(load *l, const struct epoll_event *event);
-
-/* One line of results. */
-void load_print(const load_options *o, const char *suffix, double value, const char *unit);
+/* Thousands of connections need more descriptors than shells allow: as many as there may be. */
+void load_raise_descriptor_limit(void);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * load_open.c - coil-loadgen's open loop: see load_open.h
+ * load_open.c - the open loop: messages go at times of their own (W11); see load_loops.h
  *
  * The times of the messages are drawn beforehand, so to speak: a Poisson process, the same in every run, that knows
  * nothing of the server. A message takes a random connection of those that have none under way; if all have, it goes as
@@ -14,7 +14,7 @@
  * I2 `due_ns` is the time of the next message that has not been sent; it grows only when that is sent
  */
 #define _GNU_SOURCE /* epoll_pwait2 */
-#include "load_open.h"
+#include "load_loops.h"
 
 #include <errno.h>
 #include <math.h>
@@ -163,19 +163,19 @@ static void report(const open_loop *o)
         const char *suffix;
         double quantile;
     } latencies[] = {{".p50", 0.5}, {".p99", 0.99}, {".p99.9", 0.999}, {".max", 1}};
-    const load_options *options = o->load->options;
-    load_print(options, "", (double)o->answered * 1e9 / (double)(o->end_ns - o->begin_ns), "req/s");
+    load *l = o->load;
+    load_add(l, "", (double)o->answered * 1e9 / (double)(o->end_ns - o->begin_ns), "req/s");
     for (size_t i = 0; i < sizeof latencies / sizeof latencies[0]; i++)
-        load_print(options, latencies[i].suffix,
-                   (double)histogram_quantile(&o->load->latencies, latencies[i].quantile) / 1e3, "us");
-    load_print(options, ".sent_late.p99.9", (double)histogram_quantile(&o->late, 0.999) / 1e3, "us");
+        load_add_quantile(l, latencies[i].suffix, &l->latencies, latencies[i].quantile);
+    load_add_quantile(l, ".sent_late.p99.9", &o->late, 0.999);
+    l->result->requests = o->answered;
 }
 
 static void ask_for_priority(void)
 {
     const struct sched_param first = {.sched_priority = 2};
     if (sched_setscheduler(0, SCHED_FIFO, &first) < 0)
-        fprintf(stderr, "# coil-loadgen: no real-time priority here: latencies include its own waiting for a core\n");
+        fprintf(stderr, "# load: no real-time priority here: latencies include its own waiting for a core\n");
     prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
 }
 

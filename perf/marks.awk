@@ -27,6 +27,35 @@ function compare_speedups(name)
         mark("speed-up " name " on 2 workers: coil / tbb", speedup("coil", name) / speedup("tbb", name), 0.95, 0)
 }
 
+# at_most WHAT of coil itself is at most LIMIT
+function at_most(name, limit)
+{
+    if (("coil", name) in v)
+        mark("coil " name, v["coil", name], limit, 1)
+}
+
+# The cheapest of the servers that are plain liburing.
+function best_uring(name,    best)
+{
+    best = ("raw-uring", name) in v ? v["raw-uring", name] : 0
+    if ((("raw-multishot", name) in v) && (best == 0 || v["raw-multishot", name] < best))
+        best = v["raw-multishot", name]
+    if (best > 0)
+        v["raw-liburing", name] = best
+}
+
+function echo_marks(workers,    name)
+{
+    name = "W9.echo" workers "_64c"
+    best_uring(name ".server_cpu")
+    compare("coil", name ".server_cpu", "raw-liburing", name ".server_cpu", 1.2, 1)
+    compare("coil", "W9.echo" workers "_1000c.server_cpu", "raw-epoll", "W9.echo" workers "_1000c.server_cpu", 1.1, 1)
+    at_most(name ".allocations", 0.001)
+    at_most("W9.echo" workers "_1000c.allocations", 0.001)
+    at_most(name ".waits_loop", 1)
+    at_most("W9.echo" workers "_1000c.waits_loop", 1)
+}
+
 NF >= 4 && $1 != "#" { v[$1, $2] = $3 }
 
 END {
@@ -37,6 +66,12 @@ END {
     compare_speedups("W8.fib27")
     compare_speedups("W8.skynet")
     compare("coil", "W4.post", "tokio", "W4.post_mpsc", 0.8, 0)
+    echo_marks(1)
+    echo_marks(2)
+    at_most("W9.idle1_10000c", 4096 + 1024) # bytes
+    compare("coil", "W12.file.direct_qd16", "fio", "W12.file.direct_qd16", 0.95, 0)
+    compare("coil", "W12.file.cached_qd16", "fio", "W12.file.cached_qd16", 0.95, 0)
+    compare("coil", "W10.http1.server_cpu", "nginx", "W10.http1.server_cpu", 1, 1)
     compare("coil", "W11.stall.p99.9", "libuv", "W11.stall.p99.9", 0.5, 1)
     compare("coil", "W11.stall.p99.9", "tokio", "W11.stall.p99.9", 1, 1)
     compare("coil-1-worker", "instructions.switch", "coil", "instructions.switch", 1.1, 1)

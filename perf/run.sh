@@ -7,14 +7,18 @@
 #   instructions   what one worker of a runtime costs beside the plain loop: W1 to W3, counted by callgrind on epoll
 #   fork_join      W8 beside oneTBB, on one and on two workers
 #   cross_thread   W4 beside Tokio and libuv
-#   echo           W9 beside plain C, libuv and Tokio
+#   echo           W9 beside plain C on epoll and on io_uring (limits/), libuv and Tokio; 1 and 2 workers; 1, 64 and
+#                  1000 connections; allocations, waits and idle connections of coil's server
+#   echo_bytes     W9 with messages of 16 KiB and 1 MiB, 16 connections, 1 worker: bandwidth
+#   file           W12 beside fio, on a file of 1 GiB in the build directory
+#   http           W10 beside nginx, with wrk as the client (http.sh; apt-get install nginx-light wrk)
 #   stall          W11 beside libuv and Tokio, two workers each
 #
 #   ROUNDS=5          rounds of everything that has contenders, who take turns; medians are printed
 #   W11_RATE=40000    messages a second
 #   BENCH_OPTIONS     given to coil-bench in `single`, such as "--backend epoll"
-#   PRIORITY          in front of the commands of fork_join and stall; "chrt --rr 1" where that is allowed:
-#                     what else runs on the machine then disturbs them little
+#   PRIORITY          in front of the commands of what has contenders; "chrt --rr 1" where that is allowed: what else
+#                     runs on the machine then disturbs them little
 #
 # Coil has to be built already; peers are built by peers/build.sh, and left out where that cannot be. At the end are
 # the marks that coil has to meet (marks.awk). Results go to stdout, progress to stderr. Nothing else should run on the
@@ -24,13 +28,13 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 case ${1-} in
 -h | --help)
-    sed -n '2,20s/^# \{0,1\}//p' "$0"
+    sed -n '2,25s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
 esac
 build=$(cd "${1:-$root/build/release}" && pwd)
 [ $# -eq 0 ] || shift
-sections=${*:-single instructions fork_join cross_thread echo stall}
+sections=${*:-single instructions fork_join cross_thread echo echo_bytes http stall file}
 bin=$build/perf
 peers=$bin/peers
 rounds=${ROUNDS:-5}
@@ -38,7 +42,9 @@ rate=${W11_RATE:-40000}
 stalls=640 # a millisecond each: 32 % of two workers
 chrt --rr 1 true 2>/dev/null && priority="chrt --rr 1" || priority=
 # Whatever hangs must not do so for ever, least of all in real time.
-priority="timeout --kill-after=5 300 ${PRIORITY-$priority}"
+realtime=${PRIORITY-$priority}
+priority="timeout --kill-after=5 300 $realtime"
+ulimit -n "$(ulimit -H -n)"
 scratch=$(mktemp -d)
 server=
 
@@ -175,30 +181,69 @@ stop_server()
     server=
 }
 
-# echo_once CONTENDER NAME CONNECTIONS SERVER_CORE CLIENT_CORE COMMAND...
+# echo_once CONTENDER NAME CONNECTIONS BYTES SERVER_CORES CLIENT_CORES COMMAND...
 echo_once()
 {
-    contender=$1 name=$2 connections=$3 server_core=$4 client_core=$5
-    shift 5
+    contender=$1 name=$2 connections=$3 bytes=$4 server_cores=$5 client_cores=$6
+    shift 6
     [ -x "$1" ] || return 0
-    start_server taskset -c "$server_core" "$@"
-    taskset -c "$client_core" "$bin/coil-loadgen" --port "$port" --connections "$connections" --server-pid "$server" \
-        --contender "$contender" --name "$name" --format lines
+    # No timeout in front of the server: its processor time is what is measured.
+    # shellcheck disable=SC2086 # words
+    start_server $realtime taskset -c "$server_cores" "$@"
+    # shellcheck disable=SC2086
+    $priority taskset -c "$client_cores" "$bin/coil-loadgen" --port "$port" --connections "$connections" \
+        --bytes "$bytes" --server-pid "$server" --contender "$contender" --name "$name" --format lines
     stop_server
+}
+
+# echo_all SETTING PEERS OPTIONS...: every contender once; PEERS: yes or no; OPTIONS go to all servers
+echo_all()
+{
+    setting=$1 peers_too=$2
+    shift 2
+    # shellcheck disable=SC2086 # a setting is words
+    {
+        for limit in raw-epoll raw-uring raw-multishot; do
+            echo_once "$limit" $setting "$bin/$limit-echo" "$@"
+        done
+        echo_once coil $setting "$bin/coil-echo-server" --backend uring --buffer "$buffer" "$@"
+        echo_once coil-epoll $setting "$bin/coil-echo-server" --backend epoll --buffer "$buffer" "$@"
+        if [ "$peers_too" = yes ]; then
+            echo_once libuv $setting "$peers/libuv-peer" echo "$@"
+            echo_once tokio $setting "$peers/tokio-peer" echo "$@"
+        fi
+    }
+}
+
+# What coil's server counts: allocations per message, waits per iteration.
+echo_counts()
+{
+    # shellcheck disable=SC2086 # words
+    $priority "$bin/coil-bench" echo --repetitions 1 "$@" 2>/dev/null | grep -e '\.allocations ' -e '\.waits'
 }
 
 # Contenders take turns, so that a slow minute of the machine does not fall on one of them.
 echo_round()
 {
-    for setting in "W9.echo1_1c_1core 1 0 0" "W9.echo1_64c 64 0 1" "W9.echo1_1000c 1000 0 1"; do
-        # shellcheck disable=SC2086 # split on purpose
-        {
-            echo_once raw-epoll $setting "$bin/raw-epoll-echo"
-            echo_once coil $setting "$bin/coil-echo-server" --backend uring
-            echo_once coil-epoll $setting "$bin/coil-echo-server" --backend epoll
-            echo_once libuv $setting "$peers/libuv-peer" echo
-            echo_once tokio $setting "$peers/tokio-peer" echo
-        }
+    buffer=1024
+    echo_all "W9.echo1_1c_1core 1 64 0 0" yes
+    for n in 1 64 1000; do
+        echo_all "W9.echo1_${n}c $n 64 0 1" yes
+        echo_all "W9.echo2_${n}c $n 64 0,1 0,1" yes --workers 2
+    done
+    for n in 64 1000; do
+        echo_counts --connections "$n"
+        echo_counts --connections "$n" --workers 2
+    done
+    # shellcheck disable=SC2086 # words
+    $priority "$bin/coil-bench" idle_connections
+}
+
+echo_bytes_round()
+{
+    buffer=65536
+    for n in 16384 1048576; do
+        echo_all "W9.echo1_16c_${n}b 16 $n 0 1" no
     done
 }
 
@@ -226,6 +271,33 @@ stall_round()
     stall_once coil-epoll "$bin/coil-echo-server" --stall --workers 2 --backend epoll
 }
 
+# --- file ---
+
+# fio_once NAME DIRECT DEPTH
+fio_once()
+{
+    # shellcheck disable=SC2086 # words
+    $priority fio --name=w12 --filename="$data" --readonly --rw=randread --bs=4k --norandommap --randrepeat=0 \
+        --invalidate=0 --ioengine=io_uring --direct="$2" --iodepth="$3" --runtime=1 --time_based \
+        --output-format=terse --terse-version=3 |
+        awk -F ';' -v name="$1" '{ print "fio", name, $8, "ops/s" }'
+}
+
+file_round()
+{
+    data=$build/perf/w12.data
+    [ -f "$data" ] || dd if=/dev/urandom of="$data" bs=1M count=1024 conv=fsync 2>/dev/null
+    bench file --file "$data"
+    if ! command -v fio >/dev/null; then
+        echo "# fio skipped: not installed" >&2
+        return
+    fi
+    for depth in 1 16 128; do
+        fio_once "W12.file.direct_qd$depth" 1 "$depth"
+        fio_once "W12.file.cached_qd$depth" 0 "$depth"
+    done
+}
+
 # Lines of several rounds: the median of each, with the least and the greatest as a comment.
 medians()
 {
@@ -244,7 +316,8 @@ for section in $sections; do
     case $section in
     single) single ;;
     instructions) instructions >>"$scratch/lines" ;;
-    fork_join | cross_thread | echo | stall) take_turns "${section}_round" ;;
+    http) sh "$root/perf/http.sh" "$build" "$rounds" >>"$scratch/lines" || [ $? -eq 77 ] ;;
+    fork_join | cross_thread | echo | echo_bytes | stall | file) take_turns "${section}_round" ;;
     *)
         echo "$0: no such section: $section" >&2
         exit 2

@@ -75,6 +75,16 @@ bool coil__idle_unpark_self(coil__idle *idle, unsigned worker);
  */
 int coil__idle_pick(coil__idle *idle);
 
+/*
+ * Any thread: whether coil__idle_pick would pick somebody. A glance, without the fence: it may be wrong for a moment, so who
+ * relies on it calls coil__idle_pick soon.
+ */
+static inline bool coil__idle_wants_work(const coil__idle *idle)
+{
+    uint32_t state = load_relaxed(&idle->state); /* [IDLE-2] relaxed: a hint */
+    return state >= 1u << 16 && (uint16_t)state == 0;
+}
+
 /* Whether all workers were parked a moment ago. */
 bool coil__idle_all_parked(const coil__idle *idle);
 

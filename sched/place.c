@@ -4,7 +4,9 @@
  * Implements src/place.h for workers' loops. Called on the workers' threads, but for injected().
  *
  * A task that is made or woken stays with the worker that does it, and one other worker is told, if any sleeps and none searches;
- * but not of the one in `next`, which its worker takes as soon as the step ends. If that lasts, the watchdog tells.
+ * but not of the one in `next`, which its worker takes as soon as the step ends. If that lasts, the watchdog tells. Of one that
+ * is made others are told at a glance (coil__idle_wants_work), which may just miss a worker that goes to sleep at that moment;
+ * when the step ends, announce() looks again, with the fence. So a step that makes many tasks pays for one fence.
  * (Telling only when the queue had been empty is not enough: a thief may have emptied it meanwhile, see tests/model.)
  *
  * I1 to I3: see worker.h
@@ -30,14 +32,30 @@ static void spawned(coil_loop *here, coil__task *t)
         coil__worker_add(&w->overflows, 1);
         coil__inject_push(&w->runtime->inject, &t->step.node);
     }
-    coil__runtime_wake_one(w->runtime);
+    w->unannounced = !here->last; /* callbacks and the like follow each other without announce() */
+    if (!w->unannounced || coil_unlikely(coil__idle_wants_work(&w->runtime->idle)))
+        coil__runtime_wake_one(w->runtime);
+}
+
+/* A step has ended: tells others for certain of what it has made. */
+static void announce(coil__worker *w)
+{
+    if (coil_likely(!w->unannounced))
+        return;
+    w->unannounced = false;
+    if (coil__deque_length(&w->fresh) > 0)
+        coil__runtime_wake_one(w->runtime);
 }
 
 /* Into `next`; what was there makes room. */
 static void woken(coil_loop *here, coil__task *t)
 {
     coil__worker *w = coil__worker_of(here);
-    coil__task *before = exchange_acq_rel(&w->next, t); /* [NEXT-1] release: publishes the task to thieves */
+    if (!load_relaxed(&w->next)) { /* only this worker puts something there */
+        store_release(&w->next, t); /* [NEXT-1] release: publishes the task to thieves */
+        return;
+    }
+    coil__task *before = exchange_acq_rel(&w->next, t); /* [NEXT-1] both: what was there is this worker's */
     if (!before)
         return;
     coil__worker_push_woken(w, before);
@@ -79,6 +97,7 @@ static coil__task *begin(coil__worker *w, coil__task *t)
 static coil__task *next(coil_loop *here)
 {
     coil__worker *w = coil__worker_of(here);
+    announce(w);
     if (quantum_over(w))
         return NULL;
     coil__task *t = coil__worker_take(w);
@@ -92,6 +111,7 @@ static coil__task *next(coil_loop *here)
 static void run(coil_loop *here)
 {
     coil__worker *w = coil__worker_of(here);
+    announce(w);
     w->quantum_end = coil__monotonic_ns() + COIL_QUANTUM_NS;
     coil__task *t = coil__worker_take_neglected(w);
     do {
@@ -99,6 +119,7 @@ static void run(coil_loop *here)
         if (!t)
             return;
         coil__loop_run_handle(here, &t->step);
+        announce(w);
         t = NULL;
     } while (coil__list_empty(&here->ready) && !quantum_over(w));
 }

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "../src/base/alloc.h"
+#include "../src/base/fence.h"
 #include "../src/error.h"
 #include "../src/executor.h"
 #include "../src/runner.h"
@@ -165,9 +166,11 @@ static void pin_cpu(const coil__worker *w)
 static void report_start(coil__worker *w, int rc)
 {
     coil_runtime *rt = w->runtime;
+    coil_error *error = coil_catch(rc);
     pthread_mutex_lock(&rt->start_mutex);
     w->started = rc;
-    pthread_cond_signal(&rt->start_changed);
+    w->start_error = error;
+    pthread_cond_broadcast(&rt->start_changed);
     pthread_mutex_unlock(&rt->start_mutex);
 }
 
@@ -178,6 +181,37 @@ static void report_failure(const coil__worker *w)
     coil_exception_context context = {.message = "Unhandled exception in event loop", .error = e};
     coil_loop_call_exception_handler(w->runtime->facade, &context);
     coil_error_release(e);
+}
+
+/*
+ * Nothing runs here any more. Waits until that is so of all workers, and it is this one's turn to close: until then another may
+ * run a handle that belongs to this one's backend, and afterwards it is gone for good.
+ */
+static void wait_for_turn(coil__worker *w)
+{
+    coil_runtime *rt = w->runtime;
+    pthread_mutex_lock(&rt->start_mutex);
+    rt->left++;
+    pthread_cond_broadcast(&rt->start_changed);
+    while (rt->closing < w->number)
+        pthread_cond_wait(&rt->start_changed, &rt->start_mutex);
+    pthread_mutex_unlock(&rt->start_mutex);
+}
+
+/* Lets the workers close one after the other, when all have left. */
+static void close_workers(coil_runtime *rt)
+{
+    pthread_mutex_lock(&rt->start_mutex);
+    while (rt->left < rt->running - 1)
+        pthread_cond_wait(&rt->start_changed, &rt->start_mutex);
+    pthread_mutex_unlock(&rt->start_mutex);
+    for (unsigned i = 1; i < rt->running; i++) {
+        pthread_mutex_lock(&rt->start_mutex);
+        rt->closing = i;
+        pthread_cond_broadcast(&rt->start_changed);
+        pthread_mutex_unlock(&rt->start_mutex);
+        pthread_join(rt->workers[i].thread, NULL);
+    }
 }
 
 void *coil__worker_main(void *arg)
@@ -196,6 +230,7 @@ void *coil__worker_main(void *arg)
     }
     if (loop->failure < 0)
         report_failure(w);
+    wait_for_turn(w);
     loop->place = NULL; /* it is a loop of its own for as long as it takes to close it, in its own thread */
     coil_loop_close(loop);
     return NULL;
@@ -210,8 +245,13 @@ static int await_start(coil_runtime *rt, coil__worker *w)
     while (w->started == STARTING)
         pthread_cond_wait(&rt->start_changed, &rt->start_mutex);
     int rc = w->started;
+    coil_error *error = w->start_error;
+    w->start_error = NULL;
     pthread_mutex_unlock(&rt->start_mutex);
-    return rc < 0 ? coil_raise(rc, "worker %u could not open its event loop", w->number) : 0;
+    if (rc < 0)
+        rc = coil_raise(rc, "worker %u could not open its event loop: %s", w->number, coil_error_message(error));
+    coil_error_release(error);
+    return rc < 0 ? rc : 0;
 }
 
 static int start_thread(coil_runtime *rt, coil__worker *w)
@@ -239,12 +279,8 @@ static int start_workers(coil_runtime *rt)
 /* What a worker's loop still has becomes the facade's, a loop of its own from now on. */
 static void fold(coil_loop *facade, coil_loop *loop)
 {
-    coil__list_foreach_safe(&loop->tasks, node, next)
-        coil_container_of(node, coil__task, all)->maker = 0;
-    coil__list_splice(&facade->tasks, &loop->tasks);
-    facade->task_count += loop->task_count;
+    facade->task_count += coil__roll_fold(&loop->made, &facade->tasks);
     facade->objects += loop->objects;
-    loop->task_count = 0;
     loop->objects = 0;
 }
 
@@ -253,10 +289,11 @@ void coil__runtime_end_workers(coil_loop *facade)
     coil_runtime *rt = coil__worker_of(facade)->runtime;
     for (unsigned i = 1; i < rt->running; i++)
         coil_loop_stop(rt->loops[i]);
-    for (unsigned i = 1; i < rt->running; i++)
-        pthread_join(rt->workers[i].thread, NULL);
+    close_workers(rt);
     coil__watchdog_stop(rt);
     coil__executor_gather(facade);
+    facade->task_count += coil__roll_fold(&facade->made, &facade->tasks);
+    facade->task_count += coil__roll_fold(&facade->foreign, &facade->tasks);
     for (unsigned i = 1; i < rt->count; i++)
         fold(facade, rt->loops[i]);
     facade->objects += load_relaxed(&facade->foreign_objects); /* [OBJ-1] */
@@ -318,8 +355,10 @@ static int start(coil_runtime *rt)
     if (!rt->options.exact) {
         for (unsigned i = 0; i < rt->count; i++)
             adopt_loop(rt, i);
-        if (rt->count > 1)
+        if (rt->count > 1) {
+            coil__fence_init();
             fetch_add_relaxed(&coil__parallel, 1); /* [PAR-1] I1 */
+        }
         COIL_TRY(coil__watchdog_start(rt));
         COIL_TRY(start_workers(rt));
     }
@@ -420,6 +459,11 @@ int coil_runtime_run(const coil_runtime_options *options, coil_coro coro, void *
     if (e)
         coil_error_release(closing);
     return coil_raise_error(e ? e : closing);
+}
+
+int coil_runtime_main(const coil_runtime_options *options, coil_coro coro)
+{
+    return coil__exit_status(&coro, coil_runtime_run(options, coro, NULL));
 }
 
 /* --- looking at the workers ------------------------------------------------------------------------------------------------------------ */

@@ -50,6 +50,7 @@ typedef struct coil__worker {
     unsigned number;
     pthread_t thread;          /* of all but number 0 */
     int started;               /* what the thread's start came to */
+    coil_error *start_error;   /* why it failed; owned until it is raised */
     uint32_t tick;             /* tasks taken */
     uint32_t next_uses;        /* in a row */
     uint32_t rounds;           /* quanta */
@@ -57,6 +58,7 @@ typedef struct coil__worker {
     uint32_t random;
     uint32_t spins;            /* how many looks were worth it lately */
     bool searching;            /* I3 */
+    bool unannounced;          /* the step has put something into `fresh`, and told others at a glance only (place.c) */
     int64_t quantum_end;
     coil__watched watched;
     /* Read by others: [WS-1] relaxed, statistics and hints; one writer. */
@@ -80,8 +82,10 @@ struct coil_runtime {
     coil__watchdog watchdog;
     cpu_set_t cpus;              /* that the thread which made the runtime could use */
     pthread_mutex_t clock_mutex; /* held by who moves a clock that is not the system's */
-    pthread_mutex_t start_mutex; /* guards workers[].started */
+    pthread_mutex_t start_mutex; /* guards workers[].started, left, closing */
     pthread_cond_t start_changed;
+    unsigned left;               /* workers whose threads run nothing any more */
+    unsigned closing;            /* the last worker whose turn it is to close */
 };
 
 static inline coil__worker *coil__worker_of(coil_loop *here)

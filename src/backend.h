@@ -26,6 +26,8 @@
 struct coil__op;
 typedef struct coil__backend coil__backend;
 
+enum { COIL__BACKEND_FEATURES = 10 }; /* that coil_backend_info tells of (io/features.c) */
+
 /* [BACKEND-1] relaxed: written by the owner, or under the latch; read by anybody, as statistics. */
 typedef struct coil__backend_counters {
     _Atomic uint64_t kernel_waits; /* io_uring_enter, epoll_wait */
@@ -43,6 +45,8 @@ typedef struct coil__backend_ops {
     int (*wait)(coil__backend *b, int64_t timeout_ns, coil__list *ready);
     /* Takes an operation. Never fails: what goes wrong becomes the operation's result. */
     void (*submit)(coil__backend *b, struct coil__op *op);
+    /* NULL, unless a test wants a request to fail (io/fault.c): counts one that is not submitted; a negative errno, or 0. */
+    int (*inject)(coil__backend *b);
     /*
      * Asks for cancellation of an operation in flight, under the latch. The operation still completes, with
      * -ECANCELED, or its result if that was first. What cannot be asked for now is left in `asked`.
@@ -53,8 +57,15 @@ typedef struct coil__backend_ops {
      * workers, by any.
      */
     void (*forget)(coil__backend *b, int fd);
+    /* Under the latch, only if receives_many: the first buffer with data, taken out of the chain; gives it back. */
+    size_t (*take)(coil__backend *b, struct coil__op *op, const char **data);
+    void (*give)(coil__backend *b, struct coil__op *op);
+    /* The memory of that number (io/buffers.h) is about to go; the owner. NULL: nothing is known of memory. */
+    void (*forget_region)(coil__backend *b, unsigned number);
     /* The calling thread is going to run the loop: makes the kernel's side its own. */
     int (*attach)(coil__backend *b);
+    /* The calling thread, the owner, leaves the loop: waits for what cannot be moved to another thread. */
+    void (*detach)(coil__backend *b);
     /*
      * Another worker, while the owner computes: appends what has completed to @ready, the caller's own. Returns how
      * many; 0 also if the backend is not shared (coil__backend_open), or the owner is not computing.
@@ -69,14 +80,19 @@ typedef struct coil__backend_ops {
 struct coil__backend {
     const coil__backend_ops *ops;
     coil__backend_counters counters;
-    _Atomic size_t in_flight; /* [BACKEND-1] operations submitted whose handles are in no ready queue yet */
+    _Atomic size_t in_flight; /* [BACKEND-1] operations that have not completed, and handles in `done` */
     coil__latch latch;        /* guards what follows, and the operations in flight */
     coil__list done;          /* handles of completed operations that wait() or reap_for() have still to append */
     size_t done_count;
     coil__list asked;         /* operations in flight whose cancellation is still to be asked for */
+    char *scratch;            /* of the thread that runs: see coil__backend_scratch(); NULL at first */
+    bool accepts_many;        /* it takes ACCEPT_MANY */
+    bool receives_many;       /* it takes RECV_MANY; may become false, in a run only */
+    uint32_t file_kinds;      /* that it takes: 1 << the kind of an operation of files (io/op.h). Set when it is opened */
     bool waiting;             /* I3 */
     bool shared;              /* others may collect what completes: COIL_RING_SHARED */
     const char *reason;       /* why this backend; static or owned by the backend */
+    coil_backend_feature features[COIL__BACKEND_FEATURES];
 };
 
 /* Whether something was submitted that has not come back. */

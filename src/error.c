@@ -287,6 +287,8 @@ static const struct {
     {COIL_EGENERATOREXIT, "GeneratorExit", "the coroutine is being closed"},
     {COIL_ELOOKUP, "LookupError", "context variable without a value"},
     {COIL_ECLOSED, "ClosedError", "descriptor closed during the operation"},
+    {COIL_EBROKENPROCESS, "BrokenProcessPool", "the worker process has ended"},
+    {COIL_EKEYBOARDINTERRUPT, "KeyboardInterrupt", "interrupted by SIGINT"},
 };
 
 const char *coil_error_name(int code)

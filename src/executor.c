@@ -58,16 +58,17 @@ void coil_executor_release(coil_executor *executor)
     executor->ops->free(executor);
 }
 
-void coil__executor_refuse(coil_executor *executor)
+int coil_executor_shutdown_within(coil_executor *executor, int64_t timeout_ns)
 {
     /* [EXEC-2] relaxed: a submission that is being made at the same time may come before this or after. */
     store_relaxed(&state_of(executor)->shut, true);
+    int rc = executor->ops->shutdown(executor, timeout_ns > 0 ? timeout_ns : 0);
+    return rc < 0 ? coil_raise(rc, NULL) : 0;
 }
 
 void coil_executor_shutdown(coil_executor *executor, bool wait)
 {
-    coil__executor_refuse(executor);
-    executor->ops->shutdown(executor, wait);
+    (void)coil_executor_shutdown_within(executor, wait ? COIL_FOREVER : 0); /* neither can time out */
 }
 
 static int submit(coil_executor *executor, coil_job *job)
@@ -323,6 +324,11 @@ bool coil_job_start(coil_job *job)
     if (leave_pending(job, COIL__JOB_RUNNING))
         return true;
     return load_relaxed(&job->state) == COIL__JOB_RUNNING; /* [JOB-2] final: RUNNING was this side's own doing */
+}
+
+bool coil__job_cancelled(coil_job *job)
+{
+    return load_relaxed(&job->state) == COIL__JOB_CANCELLED; /* [JOB-2] nothing leaves that state */
 }
 
 static coil_context **context_slot(coil__current_state *current)

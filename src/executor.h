@@ -68,8 +68,8 @@ void coil__executor_gather(coil_loop *facade);
 /* The loop closes: its default executor is shut down without waiting, and jobs that run go on without the loop. */
 void coil__executor_close(coil_loop *loop);
 
-/* No more jobs: shutdown has been, or is about to be, called. */
-void coil__executor_refuse(coil_executor *executor);
+/* Whether it was cancelled before it started, which is final. Any thread that has a reference. */
+bool coil__job_cancelled(coil_job *job);
 
 /* Starts a thread that takes no signals: they are for the program's own. 0 or -EAGAIN. */
 int coil__thread_start(pthread_t *thread, void *(*fn)(void *), void *arg);

@@ -14,6 +14,7 @@
 #include "context.h"
 #include "error.h"
 #include "loop.h"
+#include "step.h"
 #include "task.h"
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
@@ -181,6 +182,7 @@ static int schedule_in_loop(coil_future *f)
     }
     if (coil_unlikely(coil__loop_posted(loop))) /* as in coil__loop_ready */
         coil__loop_take_inbox(loop);
+    coil__step_fetch(coil__handle_of_node(coil__list_first(&f->callbacks)));
     coil__list_splice(&loop->ready, &f->callbacks); /* I1 */
     return 0;
 }

@@ -54,6 +54,11 @@ static void handle_discard(coil__handle *base)
 
 static const coil__handle_ops handle_ops = {handle_run, handle_discard, "callback"};
 
+coil_callback *coil__handle_callback(const coil__handle *base)
+{
+    return base->ops == &handle_ops ? coil_container_of(base, const coil_handle, timer.handle)->fn : NULL;
+}
+
 static int make(coil_loop *loop, coil_context *context, coil_callback *fn, void *arg, bool shared, coil_handle **handle)
 {
     if (coil__loop_closed(loop))
@@ -81,7 +86,7 @@ static int make(coil_loop *loop, coil_context *context, coil_callback *fn, void 
 /* Debug mode: these calls belong to the thread that runs the loop. */
 static int check_thread(const coil_loop *loop)
 {
-    if (coil_likely(!loop->debug) || !coil_loop_is_running(loop) || coil__loop_is_here(loop))
+    if (coil_likely(!load_relaxed(&loop->debug)) || !coil_loop_is_running(loop) || coil__loop_is_here(loop)) /* [SET-1] */
         return 0;
     return coil_raise(COIL_ERUNTIME,
                       "Non-thread-safe operation invoked on an event loop other than the current one");

@@ -8,6 +8,8 @@
 #ifndef COIL_HANDLE_H
 #define COIL_HANDLE_H
 
+#include <coil/loop.h>
+
 #include "base/list.h"
 
 typedef struct coil__handle coil__handle;
@@ -32,6 +34,9 @@ static inline void coil__handle_init(coil__handle *h, const coil__handle_ops *op
     h->ops = ops;
     h->context = NULL;
 }
+
+/* What a handle of call_soon, call_later or call_at calls; NULL if it is another kind of handle. */
+coil_callback *coil__handle_callback(const coil__handle *h);
 
 #define coil__handle_of_node(n) coil_container_of(n, coil__handle, node)
 

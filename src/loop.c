@@ -24,6 +24,7 @@
 #include "executor.h"
 #include "follower.h"
 #include "place.h"
+#include "signals.h"
 #include "step.h"
 #include "timer.h"
 
@@ -86,11 +87,12 @@ static void init(coil_loop *loop, const coil_loop_options *o)
     coil__list_init(&loop->fresh);
     coil__list_init(&loop->tasks);
     coil__list_init(&loop->agens);
+    coil__list_init(&loop->watches);
     coil__list_init(&loop->followers);
     loop->facade = loop;
     loop->options = *o;
     loop->clock = o->clock ? o->clock : &monotonic;
-    loop->slow_callback_ns = COIL_MS(100);
+    store_relaxed(&loop->slow_callback_ns, COIL_MS(100)); /* [SET-1] */
     loop->wake_fd = -1;
     coil_loop_set_debug(loop, o->debug || (debug && *debug && strcmp(debug, "0") != 0));
 }
@@ -307,7 +309,7 @@ void coil__loop_sleep(coil_loop *loop)
     if (loop->place)
         loop->place->rises(loop);
     if (exchange_acq_rel(&loop->parked, 0) == 0) /* [PARK-1] over; 0: a poster has written, or is about to */
-        loop->wakeups++;
+        coil__loop_count(&loop->wakeups);
     store_relaxed(&loop->notified, 0); /* [INBOX-3] it is up */
 }
 
@@ -385,7 +387,7 @@ static void run_handle_timed(coil_loop *loop, coil__handle *h)
     int64_t start = coil_loop_time(loop);
     run_quietly(loop, h);
     int64_t took = coil_loop_time(loop) - start;
-    if (took < loop->slow_callback_ns)
+    if (took < load_relaxed(&loop->slow_callback_ns)) /* [SET-1] */
         return;
     if (loop->options.slow_callback_handler)
         loop->options.slow_callback_handler(loop, what, took, loop->options.handler_arg);
@@ -395,7 +397,7 @@ static void run_handle_timed(coil_loop *loop, coil__handle *h)
 
 void coil__loop_run_handle(coil_loop *loop, coil__handle *h)
 {
-    if (coil_unlikely(loop->debug))
+    if (coil_unlikely(load_relaxed(&loop->debug))) /* [SET-1] */
         run_handle_timed(loop, h);
     else
         run_quietly(loop, h);
@@ -441,7 +443,8 @@ int coil__loop_open_backend(coil_loop *loop)
     return loop->backend->ops->attach(loop->backend);
 }
 
-static int check_runnable(coil_loop *loop)
+/* A backend that cannot be opened is found before anything waits for it. */
+int coil__loop_prepare(coil_loop *loop)
 {
     if (coil__loop_closed(loop))
         return coil_raise(COIL_ELOOPCLOSED, "Event loop is closed");
@@ -449,7 +452,7 @@ static int check_runnable(coil_loop *loop)
         return coil_raise(COIL_EBUSY, "This event loop is already running");
     if (coil__current()->loop)
         return coil_raise(COIL_EBUSY, "Cannot run the event loop while another loop is running");
-    return 0;
+    return loop->backend ? 0 : coil__loop_open_backend(loop);
 }
 
 int coil__loop_enter(coil_loop *loop)
@@ -469,6 +472,7 @@ int coil__loop_enter(coil_loop *loop)
 
 void coil__loop_leave(coil_loop *loop)
 {
+    loop->backend->ops->detach(loop->backend);
     if (loop->place)
         loop->place->left(loop);
     store_relaxed(&loop->stopping, 0); /* [STOP-1] consumed */
@@ -492,7 +496,7 @@ static int run(coil_loop *loop)
 
 int coil_loop_run_forever(coil_loop *loop)
 {
-    COIL_TRY(check_runnable(loop));
+    COIL_TRY(coil__loop_prepare(loop));
     return run(loop);
 }
 
@@ -529,7 +533,7 @@ static int run_until_done(coil_loop *loop, coil_future *f)
 
 int coil_loop_run_until_complete_(coil_loop *loop, coil_awaitable awaitable, void **result)
 {
-    int rc = check_runnable(loop);
+    int rc = coil__loop_prepare(loop);
     if (rc < 0) {
         if (!awaitable.future)
             coil_coro_drop(awaitable.coro);
@@ -567,6 +571,7 @@ int coil_loop_close(coil_loop *loop)
     if (loop->place)
         loop->place->close(loop);
     store_relaxed(&loop->closed, true); /* [CLOSED-1] */
+    coil__signals_close(loop);
     coil__executor_close(loop);         /* no job posts after this */
     coil__loop_take_inbox(loop);
     discard(&loop->ready);
@@ -679,16 +684,21 @@ coil_exception_handler *coil_loop_get_exception_handler(coil_loop *loop, void **
 
 void coil_loop_set_debug(coil_loop *loop, bool debug)
 {
-    loop->debug = debug;
-    loop->direct = !debug;
+    coil_loop *member;
+    for (unsigned i = 0; (member = coil__loop_member(loop, i)); i++) {
+        store_relaxed(&member->debug, debug); /* [SET-1] */
+        store_relaxed(&member->direct, !debug);
+    }
 }
 
 bool coil_loop_get_debug(const coil_loop *loop)
 {
-    return loop->debug;
+    return load_relaxed(&loop->debug); /* [SET-1] */
 }
 
 void coil_loop_set_slow_callback_duration(coil_loop *loop, int64_t duration_ns)
 {
-    loop->slow_callback_ns = duration_ns;
+    coil_loop *member;
+    for (unsigned i = 0; (member = coil__loop_member(loop, i)); i++)
+        store_relaxed(&member->slow_callback_ns, duration_ns); /* [SET-1] */
 }

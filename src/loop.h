@@ -22,6 +22,7 @@
 #define COIL_LOOP_INTERNAL_H
 
 #include <coil/executor.h>
+#include <coil/file.h>
 #include <stdalign.h>
 
 #include "backend.h"
@@ -31,6 +32,8 @@
 #include "base/latch.h"
 #include "current.h"
 #include "handle.h"
+#include "roll.h"
+#include "testing.h"
 
 struct coil__place;
 struct coil__task;
@@ -47,9 +50,10 @@ struct coil_loop {
     uint32_t budget_full;          /* of a worker: see `budget` */
     bool parallel;                 /* there are several workers */
     bool newest_first;             /* the only worker: what has not started stands in `fresh` */
-    bool direct;                   /* tasks may switch to the next one without returning here: not in debug mode */
-    bool debug;
+    _Atomic bool direct;           /* tasks may switch to the next one without returning here: not in debug mode */
+    _Atomic bool debug;            /* [SET-1] relaxed: settings, which a worker heeds when it comes to look */
     bool freed;                    /* coil_loop_free() was called; the memory goes with the last object */
+    _Atomic uint32_t lookers;      /* the facade's, see roll.h; changes rarely */
 
     /* The thread that runs the loop. */
     alignas(64) coil__list ready;
@@ -66,14 +70,17 @@ struct coil_loop {
     uint32_t fresh_turn;           /* times that something was to be taken */
     uint32_t fresh_passed;         /* of these, how many in a row it was not, since what was woken went first */
     int failure;                   /* of the backend: ends the run */
-    uint64_t iterations, wakeups;
+    coil__list tasks;              /* that are not done, in the order of their creation; of several workers: */
+    size_t task_count;
+    coil__roll made;               /* in place of these two: the tasks that are not done and were made here */
     uint64_t last_number, numbers_left; /* workers only: of default names (task.c) */
     _Atomic uint64_t handles_run;  /* [BEAT-1] relaxed: one writer, the loop's thread; others look whether it moves */
+    _Atomic uint64_t iterations, wakeups; /* [BEAT-1] likewise */
+    _Atomic uint64_t tasks_ended;  /* [ROLL-4] of several workers: here, whoever made them */
 
     /* Any worker, under a latch. */
-    alignas(64) coil__latch tasks_latch; /* other workers end tasks */
-    coil__list tasks;              /* made here and not done, in the order of their creation */
-    size_t task_count;
+    alignas(64) coil__latch tasks_latch; /* the facade's: of those who enter tasks in `foreign`, and who look (roll.h) */
+    coil__roll foreign;            /* like `made`: the tasks that threads make which are no workers */
     coil__latch timers_latch;      /* other workers cancel timers, and look at the first */
     coil__timer_heap timers;
     uint64_t timer_sequence;
@@ -81,16 +88,21 @@ struct coil_loop {
     coil__backend *backend;
     coil__latch shared_latch;      /* the facade's: guards what follows */
     coil__list agens;              /* asynchronous generators in use, in the order of their first use */
+    coil__list watches;            /* of add_reader and add_writer (io/watch.c) */
     coil__list followers;          /* of futures that are no tasks (follower.h) */
     coil_executor *executor;       /* the default one; a reference; NULL: not used yet */
     struct coil__port *port;       /* through which jobs on other threads come back; NULL: none yet */
     bool executor_shutdown;        /* the default executor takes no more jobs */
+    _Atomic unsigned region_count; /* [REGION-2] relaxed: who uses a region has made it, or was told of it */
+    coil_buffers *regions[16];     /* registered memory, by number (io/buffers.h); NULL: the number is free */
 
     /* Rarely used. */
-    int64_t slow_callback_ns;
+    _Atomic int64_t slow_callback_ns; /* [SET-1] */
     coil_exception_handler *handler;
     void *handler_arg;
     coil_loop_options options;
+    coil__task_watch *task_watch;  /* debug mode: the test kit is told of each new task; NULL: it is not there */
+    void *task_watch_arg;
 
     /* Any thread. */
     alignas(64) _Atomic(coil__node *) inbox; /* handles from other threads, newest first; linked through next */
@@ -108,6 +120,20 @@ static inline bool coil__loop_closed(const coil_loop *loop)
     /* [CLOSED-1] relaxed: a thread that posts while the loop is being closed may be too late either way; what it posts is
      * dropped with the loop. */
     return load_relaxed(&loop->closed);
+}
+
+/* Adds one to a count that only this thread writes. */
+static inline void coil__loop_count(_Atomic uint64_t *count)
+{
+    store_relaxed(count, load_relaxed(count) + 1); /* [BEAT-1] */
+}
+
+/* The loops of a runtime, by number; NULL: there are no more. A loop of its own is number 0. */
+static inline coil_loop *coil__loop_member(coil_loop *loop, unsigned number)
+{
+    if (!loop->place)
+        return number == 0 ? loop : NULL;
+    return number < loop->member_count ? loop->members[number] : NULL;
 }
 
 /* Takes over what other threads have posted, in the order in which they did. */
@@ -172,6 +198,9 @@ static inline bool coil__loop_stopping(coil_loop *loop)
 
 /* Reports "Exception in callback" for a callback that returned @rc < 0. */
 void coil__loop_report_callback(coil_loop *loop, int rc);
+
+/* Whether the calling thread can run the loop: else raises why. Before there is anything to be run. */
+int coil__loop_prepare(coil_loop *loop);
 
 /* Opens or attaches the backend for the calling thread. */
 int coil__loop_open_backend(coil_loop *loop);

@@ -1,19 +1,22 @@
 /*
  * runner.c - coil_run, coil_main, and runners
  *
- * Source: asyncio.runners of CPython 3.11.
+ * While a coroutine runs, SIGINT cancels it (the first), or stops its loop (the second): both end the run with
+ * KeyboardInterrupt, which python raises wherever it is. Source: asyncio.runners of CPython 3.11.
  */
 #include "runner.h"
 
 #include <coil/agen.h>
 #include <coil/combine.h>
 #include <coil/executor.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
 #include "context.h"
 #include "error.h"
 #include "loop.h"
+#include "signals.h"
 #include "task.h"
 
 enum state { CREATED, INITIALISED, CLOSED };
@@ -24,7 +27,30 @@ struct coil_runner {
     coil_loop_options options;
     coil_loop *loop;
     coil_context *context; /* of all runs */
+    coil__signal_watch interrupt; /* SIGINT; posted to the loop, which goes before the runner */
+    coil_future *running;  /* what SIGINT cancels: borrowed, while it runs */
+    bool asked;            /* it was cancelled so */
 };
+
+/* --- SIGINT ----------------------------------------------------------------------------------------------------- */
+
+static void run_interrupt(coil__handle *h)
+{
+    coil_runner *r = coil_container_of(h, coil_runner, interrupt.handle);
+    coil__signal_begin(&r->interrupt);
+    bool of_this_run = load_relaxed(&r->interrupt.arrivals) > 0; /* [SIG-3] else it was posted in the one before */
+    if (r->running && of_this_run && !r->asked && coil__future_pending(r->running)) {
+        r->asked = true;
+        coil_future_cancel(r->running, NULL);
+    }
+}
+
+static void discard_interrupt(coil__handle *h)
+{
+    coil__signal_begin(&coil_container_of(h, coil_runner, interrupt.handle)->interrupt);
+}
+
+static const coil__handle_ops interrupt_ops = {run_interrupt, discard_interrupt, "SIGINT"};
 
 int coil_runner_new(const coil_loop_options *options, coil_runner **runner)
 {
@@ -47,6 +73,7 @@ int coil__runner_adopt(coil_loop *loop, coil_runner **runner)
         return rc;
     }
     r->loop = loop;
+    coil__signal_watch_init(&r->interrupt, &interrupt_ops, loop, SIGINT);
     r->state = INITIALISED;
     *runner = r;
     return 0;
@@ -66,6 +93,7 @@ int coil_runner_enter(coil_runner *r)
         return rc;
     }
     coil_set_event_loop(r->loop);
+    coil__signal_watch_init(&r->interrupt, &interrupt_ops, r->loop, SIGINT);
     r->state = INITIALISED;
     return 0;
 }
@@ -86,13 +114,36 @@ static int check_run(coil_coro coro, const char *what)
     return 0;
 }
 
+/* @rc: of the run. Whether it ends with KeyboardInterrupt instead. */
+static bool end_interrupts(coil_runner *r, int rc)
+{
+    coil__interrupt_unwatch(&r->interrupt);
+    coil_future *task = r->running;
+    uint32_t count = load_relaxed(&r->interrupt.arrivals); /* [SIG-3] no more come */
+    r->running = NULL;
+    if (count > 1)
+        store_relaxed(&r->loop->stopping, 0); /* [STOP-1] what came too late for that run must not stop the next */
+    if (count == 0 || count > 1 || !r->asked) /* one that came when the task was done is not lost either */
+        return count > 0;
+    return rc == -ECANCELED && coil_task_uncancel(task) == 0;
+}
+
 static int run(coil_runner *r, coil_coro coro, void **result)
 {
     coil_task_options options = {.size = sizeof options, .context = r->context};
     coil_task *task;
-    COIL_TRY(coil_loop_create_task(r->loop, coro, &options, &task));
-    int rc = coil_loop_run_until_complete(r->loop, task, NULL);
-    if (rc == 0)
+    r->asked = false;
+    coil__interrupt_watch(&r->interrupt); /* before another worker can run the task */
+    int rc = coil_loop_create_task(r->loop, coro, &options, &task);
+    if (rc < 0) {
+        coil__interrupt_unwatch(&r->interrupt);
+        return rc;
+    }
+    r->running = task;
+    rc = coil_loop_run_until_complete(r->loop, task, NULL);
+    if (end_interrupts(r, rc))
+        rc = coil_raise(COIL_EKEYBOARDINTERRUPT, NULL);
+    else if (rc == 0)
         rc = coil_future_take(task, result);
     coil_release(task);
     return rc;
@@ -103,6 +154,8 @@ int coil_runner_run(coil_runner *r, coil_coro coro, void **result)
     int rc = check_run(coro, "Runner.run()");
     if (rc == 0)
         rc = coil_runner_enter(r);
+    if (rc == 0)
+        rc = coil__loop_prepare(r->loop);
     if (rc < 0) {
         coil_coro_drop(coro);
         return rc;
@@ -110,7 +163,7 @@ int coil_runner_run(coil_runner *r, coil_coro coro, void **result)
     return run(r, coro, result);
 }
 
-/* --- closing --------------------------------------------------------------------------------------------------------------- */
+/* --- closing ---------------------------------------------------------------------------------------------------- */
 
 static void report_failed(coil_loop *loop, coil_task *task)
 {
@@ -156,8 +209,8 @@ static int cancel_tasks(coil_loop *loop, size_t *n)
 }
 
 /*
- * Other workers go on while this one looks, and tasks that it has not cancelled yet may make others: so it looks again. Not
- * for ever: there may be tasks that make others even when they are cancelled. asyncio looks once.
+ * Other workers go on while this one looks, and tasks that it has not cancelled yet may make others: so it looks
+ * again. Not for ever: there may be tasks that make others even when they are cancelled. asyncio looks once.
  */
 static int cancel_all_tasks(coil_loop *loop)
 {
@@ -216,7 +269,7 @@ void coil_runner_free(coil_runner *r)
     coil__free(r);
 }
 
-/* --- run ------------------------------------------------------------------------------------------------------------------- */
+/* --- run -------------------------------------------------------------------------------------------------------- */
 
 int coil_run_with(const coil_loop_options *options, coil_coro coro, void **result)
 {
@@ -255,15 +308,22 @@ static void print_suberrors(const coil_error *e, int depth)
     }
 }
 
-int coil_main(coil_coro coro)
+int coil__exit_status(const coil_coro *coro, int rc)
 {
     char text[512];
-    coil_error *e = coil_catch(coil_run(coro, NULL));
+    coil_error *e = coil_catch(rc);
     if (!e)
         return 0;
     coil_error_format(e, text, sizeof text);
-    fprintf(stderr, "coil: %s raised %s\n", coro.name ? coro.name : "main", text);
+    fprintf(stderr, "coil: %s raised %s\n", coro->name ? coro->name : "main", text);
     print_suberrors(e, 1);
     coil_error_release(e);
+    if (rc == COIL_EKEYBOARDINTERRUPT)
+        coil__interrupt_die(); /* so that the shell knows, and ends the script that called the program */
     return 1;
+}
+
+int coil_main(coil_coro coro)
+{
+    return coil__exit_status(&coro, coil_run(coro, NULL));
 }

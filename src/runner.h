@@ -9,4 +9,7 @@
 /* A runner of a loop that exists; takes it. -ENOMEM: the loop stays the caller's. */
 int coil__runner_adopt(coil_loop *loop, coil_runner **runner);
 
+/* What a program ends with that ran @coro: prints what it raised, @rc, and dies of SIGINT if it was interrupted. */
+int coil__exit_status(const coil_coro *coro, int rc);
+
 #endif

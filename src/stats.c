@@ -7,23 +7,36 @@
 
 #include "error.h"
 #include "loop.h"
+#include "task.h"
+
+static void add_member(coil_loop_stats *stats, coil_loop *loop)
+{
+    stats->iterations += load_relaxed(&loop->iterations); /* [BEAT-1] and those below */
+    stats->handles += load_relaxed(&loop->handles_run);
+    stats->wakeups += load_relaxed(&loop->wakeups);
+    {
+        COIL__GUARD(&loop->timers_latch);
+        stats->timers += loop->timers.count;
+    }
+    COIL__GUARD(&loop->backend_latch);
+    if (!loop->backend)
+        return;
+    const coil__backend_counters *counters = &loop->backend->counters;
+    stats->kernel_waits += load_relaxed(&counters->kernel_waits); /* [BACKEND-1] and those below */
+    stats->submissions += load_relaxed(&counters->submissions);
+    stats->completions += load_relaxed(&counters->completions);
+}
 
 void coil_loop_get_stats(const coil_loop *loop, coil_loop_stats *stats)
 {
     coil_assert(stats->size == sizeof *stats);
     *stats = (coil_loop_stats){
         .size = sizeof *stats,
-        .iterations = loop->iterations,
-        .handles = load_relaxed(&loop->handles_run), /* [BEAT-1] */
-        .wakeups = loop->wakeups,
-        .timers = loop->timers.count,
-        .tasks = loop->task_count,
+        .tasks = coil__task_count(loop),
     };
-    if (!loop->backend)
-        return;
-    stats->kernel_waits = load_relaxed(&loop->backend->counters.kernel_waits); /* [BACKEND-1] and those below */
-    stats->submissions = load_relaxed(&loop->backend->counters.submissions);
-    stats->completions = load_relaxed(&loop->backend->counters.completions);
+    coil_loop *member, *first = (coil_loop *)(uintptr_t)loop; /* const for the caller; latches are taken */
+    for (unsigned i = 0; (member = coil__loop_member(first, i)); i++)
+        add_member(stats, member);
 }
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -52,5 +65,7 @@ int coil_loop_backend_info(coil_loop *loop, coil_backend_info *info)
     info->name = loop->backend->ops->name;
     info->reason = loop->backend->reason;
     info->kernel = kernel_release();
+    info->features = loop->backend->features;
+    info->feature_count = COIL__BACKEND_FEATURES;
     return 0;
 }

@@ -60,7 +60,7 @@ coil__task *coil__loop_take_fresh(coil_loop *loop)
     loop->fresh_passed = 0;
     coil__node *node = neglected ? coil__list_last(&loop->fresh) : coil__list_first(&loop->fresh);
     coil__node_unlink(node);
-    store_relaxed(&loop->handles_run, load_relaxed(&loop->handles_run) + 1); /* [BEAT-1] */
+    coil__loop_count(&loop->handles_run);
     return coil_container_of(coil__handle_of_node(node), coil__task, step);
 }
 
@@ -111,23 +111,25 @@ static void complete(coil__task *t, int rc, void *value)
     }
 }
 
-static void leave_list(coil__task *t)
+static void leave_list(coil_loop *here, coil__task *t)
 {
-    coil_loop *loop = t->future.loop;
-    coil_loop *maker = coil_likely(!loop->parallel) ? loop : loop->members[t->maker];
-    COIL__GUARD(&maker->tasks_latch);
+    if (coil_unlikely(here->parallel)) {
+        coil__roll_leave(t, &here->facade->lookers, &here->facade->tasks_latch);
+        store_release(&here->tasks_ended, load_relaxed(&here->tasks_ended) + 1); /* [ROLL-4] */
+        return;
+    }
     coil__node_unlink(&t->all);
-    maker->task_count--;
+    here->task_count--;
 }
 
-/* The task is done: out of the loop's list, and its reference with it. @t may be freed. */
-static void retire(coil__task *t)
+/* The task is done, on @here: out of the loop's list, and its reference with it. @t may be freed. */
+static void retire(coil_loop *here, coil__task *t)
 {
     coil_assert(t->open_scopes == 0); /* a timeout or group was entered and not left */
     coil_assert(t->pins == 0);        /* a coil_pin() without its coil_unpin() */
     coil__error_drop(t->error);
     t->error = NULL;
-    leave_list(t);
+    leave_list(here, t);
     coil_release(&t->future);
 }
 
@@ -138,12 +140,12 @@ static bool never_runs(const coil__task *t)
 }
 
 /* A task cancelled before its first step: its body never runs. */
-static void cancel_before_start(coil__task *t)
+static void cancel_before_start(coil_loop *here, coil__task *t)
 {
     coil__step_take_cancel(t);
     forget_arg(t, false);
     coil__future_set_cancelled(&t->future, NULL, coil__future_make_cancelled_error(&t->future));
-    retire(t);
+    retire(here, t);
 }
 
 /* --- handing over ------------------------------------------------------------------------------------------------------ */
@@ -264,7 +266,7 @@ static void task_entry(void *arg)
         t->coro.stack = NULL;
         t->top = NULL;
         loop->current->task = NULL; /* @t may go: what its drop functions raise is the thread's */
-        retire(t);
+        retire(loop, t);
         t = coil__loop_next_task(loop);
         if (!t || !fits(t, &self))
             break;
@@ -281,14 +283,14 @@ static bool start(coil_loop *loop, coil__task *t)
 {
     const char *reason = NULL;
     if (never_runs(t)) {
-        cancel_before_start(t);
+        cancel_before_start(loop, t);
         return false;
     }
     if (coil_likely(prepare_start(loop, t, &reason)))
         return true;
     forget_arg(t, false);
     coil__future_fail(&t->future, coil_error_new(-ENOMEM, "no stack for a task: %s", reason));
-    retire(t);
+    retire(loop, t);
     return false;
 }
 
@@ -463,8 +465,16 @@ static __attribute__((cold)) void cancel_at_once(coil__task *t, coil_future *f)
     coil_error_release(message);
 }
 
+/* A waiting task's successor begins; the one behind it needs its stack soon. It was fetched when it woke, but that may be long ago. */
+static inline __attribute__((always_inline)) void fetch_second(const coil_loop *loop)
+{
+    const coil__node *end = &loop->ready.head, *second = loop->ready.head.next->next;
+    if (second != end)
+        coil__step_fetch(coil__handle_of_node((coil__node *)(uintptr_t)second));
+}
+
 /* asyncio's step, rule 7: registers with what is awaited, or arranges for the error; then lets others run. */
-static void wait_on(coil__task *t, coil_future *f)
+static inline __attribute__((always_inline)) void wait_on(coil__task *t, coil_future *f)
 {
     coil_loop *loop = t->future.loop;
     t->thrown = cannot_wait(t, f);
@@ -477,10 +487,12 @@ static void wait_on(coil__task *t, coil_future *f)
         coil__list_append(&f->callbacks, &t->step.node);
     if (coil_unlikely(cancel))
         cancel_at_once(t, f);
-    if (coil_likely(!loop->parallel))
+    if (coil_likely(!loop->parallel)) {
+        fetch_second(loop);
         switch_away(t);
-    else
+    } else {
         leave(t, false);
+    }
 }
 
 int coil_await(coil_future *f, void **result)
@@ -501,6 +513,21 @@ int coil_await(coil_future *f, void **result)
     return 0;
 }
 
+int coil__task_outlast(coil__task *t, coil_future *f)
+{
+    if (coil_likely(!t->dying))
+        wait_on(t, f);
+    if (coil_unlikely(t->dying))
+        return coil_raise(COIL_EGENERATOREXIT, NULL);
+    (void)take_waiter(t);
+    return 0;
+}
+
+int coil__task_meet(coil__task *t)
+{
+    return begin_step(t);
+}
+
 /* --- unwinding --------------------------------------------------------------------------------------------------------- */
 
 /* Runs the body to its end: all that it was or will be suspended in returns COIL_EGENERATOREXIT. */
@@ -511,7 +538,7 @@ static void unwind(coil_loop *loop, coil__task *t)
     t->dying = true;
     coil__node_unlink(&t->step.node);
     if (!started(t)) {
-        cancel_before_start(t);
+        cancel_before_start(loop, t);
         return;
     }
     t->waiter = NULL;
@@ -524,7 +551,7 @@ void coil__step_unwind_all(coil_loop *loop)
         return;
     coil__current_state *current = coil__current(), saved = *current;
     loop->current = current;
-    loop->direct = false; /* each body runs to its end on its own */
+    store_relaxed(&loop->direct, false); /* [SET-1] each body runs to its end on its own */
     current->loop = loop;
     coil__coro_init_thread(&loop->main);
     while (!coil__list_empty(&loop->tasks)) /* newest first: who made a task may free what it uses */

@@ -11,6 +11,20 @@
 /* Marks a handle as a task's step. */
 extern const coil__handle_ops coil__step_ops;
 
+/*
+ * If @h is the step of a task that has waited and is going to run: what it was doing is on top of its stack, which is in no cache
+ * any more if many others wait as well. Always inline: gcc takes a function that only fetches for one without effect, and drops
+ * the call.
+ */
+static inline __attribute__((always_inline)) void coil__step_fetch(const coil__handle *h)
+{
+    if (h->ops != &coil__step_ops)
+        return;
+    const char *top = coil_container_of(h, coil__task, step)->coro.sp;
+    for (int line = 0; line < 4; line++)
+        __builtin_prefetch(top + 64 * line);
+}
+
 /* Tells one step of the loop's tasks from another, for as long as it runs. */
 static inline uint32_t coil__step_id(coil_loop *loop)
 {
@@ -39,6 +53,15 @@ static inline int coil__task_cooperate(coil__task *t)
     return 0;
 }
 
+/*
+ * Waits for @f, whose cancel function refuses. A request to cancel the task meanwhile stays pending, for the next
+ * suspension or coil__task_meet(). 0, or COIL_EGENERATOREXIT when the task's loop is being freed.
+ */
+int coil__task_outlast(coil__task *t, coil_future *f);
+
+/* Raises what is pending: 0 for nothing. */
+int coil__task_meet(coil__task *t);
+
 /* Puts the task that was suspended last on @loop, a worker's, where it belongs: the code that runs next calls it (I3 of loop.h). */
 void coil__step_settle(coil_loop *loop);
 
@@ -54,7 +77,7 @@ static inline coil__handle *coil__loop_pop(coil_loop *loop)
     coil__node *node = coil__list_pop(&loop->ready);
     if (node == loop->last)
         loop->last = NULL; /* I1 of loop.h */
-    store_relaxed(&loop->handles_run, load_relaxed(&loop->handles_run) + 1); /* [BEAT-1] */
+    coil__loop_count(&loop->handles_run);
     return coil__handle_of_node(node);
 }
 
@@ -63,7 +86,7 @@ coil__task *coil__loop_take_fresh(coil_loop *loop);
 
 static inline void coil__loop_begin_snapshot(coil_loop *loop)
 {
-    loop->iterations++;
+    coil__loop_count(&loop->iterations);
     loop->last = coil__list_empty(&loop->ready) ? NULL : coil__list_last(&loop->ready);
 }
 
@@ -82,7 +105,7 @@ static inline bool coil__loop_nothing_to_collect(coil_loop *loop)
  */
 static inline __attribute__((always_inline)) coil__task *coil__loop_next_task(coil_loop *loop)
 {
-    if (coil_unlikely(!loop->direct))
+    if (coil_unlikely(!load_relaxed(&loop->direct))) /* [SET-1] */
         return NULL;
     if (!loop->last) {
         if (coil_unlikely(loop->place != NULL)) {

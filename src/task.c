@@ -15,8 +15,8 @@
 #include "context.h"
 #include "error.h"
 #include "place.h"
+#include "sleeper.h"
 #include "step.h"
-#include "timer.h"
 
 enum { NUMBERS_BLOCK = 1024 };
 
@@ -27,17 +27,16 @@ static _Atomic uint64_t numbers; /* of default names; one sequence a process, as
 enum met { MARKED, WAITS, DONE };
 enum { CANCELLING_MOST = (1 << 24) - 1, IN_FLIGHT_MOST = (1 << 8) - 1 };
 
-/* All tasks of the loop or runtime that are not done. */
-static size_t count_tasks(const coil_loop *loop)
+size_t coil__task_count(const coil_loop *loop)
 {
-    size_t n = 0;
     if (coil_likely(!loop->parallel))
         return loop->task_count;
-    for (unsigned i = 0; i < loop->member_count; i++) {
-        COIL__GUARD(&loop->members[i]->tasks_latch);
-        n += loop->members[i]->task_count;
-    }
-    return n;
+    uint64_t entered = 0, ended = 0;
+    for (unsigned i = 0; i < loop->member_count; i++)
+        ended += load_acquire(&loop->members[i]->tasks_ended); /* [ROLL-4] acquire: whose end is seen, whose start is */
+    for (unsigned i = 0; i < loop->member_count; i++)
+        entered += load_relaxed(&loop->members[i]->made.entered); /* [ROLL-4] */
+    return entered + load_relaxed(&loop->facade->foreign.entered) - ended;
 }
 
 static void mark(coil__task *t, coil_error *message, coil__request *request)
@@ -87,7 +86,7 @@ static enum met refused(coil__task *t, coil_error *message, coil__request *reque
  */
 static enum met cancel_chain(coil_future *f, coil_error *message, bool first_time, coil__request *request)
 {
-    size_t met = 0, tasks = count_tasks(f->loop);
+    size_t met = 0, tasks = coil__task_count(f->loop);
     enum met result;
     for (coil_future *at = coil_retain(f), *waiter = NULL;; at = waiter) {
         coil__task *t = coil__task_of(at);
@@ -223,6 +222,12 @@ static int take_arg(coil__task *t, const coil_coro *coro)
     return 0;
 }
 
+static void free_copy(coil__task *t)
+{
+    if (t->copy_bytes > 0)
+        coil__sized_free(t->arg, t->copy_bytes);
+}
+
 static uint32_t stack_bytes_for(const coil_loop *loop, const coil_task_options *o)
 {
     size_t bytes = o->stack_bytes ? o->stack_bytes : loop->options.stack_bytes;
@@ -261,8 +266,8 @@ static int init_owned_fields(coil__task *t, const coil_coro *coro, const coil_ta
     t->step.context = coil__context_for(o->context, &rc);
     if (rc == 0 && o->name && !(t->name = coil__strdup(o->name)))
         rc = coil_raise(-ENOMEM, NULL);
-    if (rc < 0 && t->copy_bytes > 0)
-        coil__sized_free(t->arg, t->copy_bytes);
+    if (rc < 0)
+        free_copy(t);
     return rc;
 }
 
@@ -289,9 +294,37 @@ static uint64_t next_number(coil_loop *here)
     return ++here->last_number;
 }
 
-/* @own: this thread runs @here. */
+/* Of several workers, or from outside of them. */
+static int enter_roll(coil_loop *here, bool own, coil__task *t)
+{
+    if (own)
+        return coil__roll_enter(&here->made, t);
+    COIL__GUARD(&here->tasks_latch);
+    return coil__roll_enter(&here->foreign, t);
+}
+
+/* Among the loop's tasks; step.c takes it out. -ENOMEM without raising. */
+static int enter(coil_loop *here, bool own, coil__task *t)
+{
+    if (coil_unlikely(here->parallel))
+        return enter_roll(here, own, t);
+    coil__list_append(&here->tasks, &t->all);
+    here->task_count++;
+    return 0;
+}
+
+/* There is no memory for its place among the loop's tasks. */
+static __attribute__((cold)) int unmake(coil__task *t)
+{
+    free_copy(t);
+    store_relaxed(&t->future.refs, 1); /* [REF-1] never shared */
+    coil_release(&t->future);
+    return coil_raise(-ENOMEM, NULL);
+}
+
+/* @own: this thread runs @here. One of the @references is the loop's. */
 static int make(coil_loop *here, bool own, const coil_coro *coro, const coil_task_options *o, bool numbered,
-                coil__task **task)
+                uint32_t references, coil__task **task)
 {
     COIL_TRY(check_creatable(here, coro, o));
     coil__task *t = coil__object_alloc(sizeof *t);
@@ -309,17 +342,11 @@ static int make(coil_loop *here, bool own, const coil_coro *coro, const coil_tas
     }
     if (numbered)
         t->number = next_number(here);
+    store_relaxed(&t->future.refs, references); /* [REF-1] not shared yet */
+    if (coil_unlikely(enter(here, own, t) < 0))
+        return unmake(t);
     *task = t;
     return 0;
-}
-
-/* Into the list of the loop's tasks; step.c takes it out. */
-static void join_list(coil_loop *here, coil__task *t)
-{
-    COIL__GUARD(&here->tasks_latch);
-    t->maker = (uint8_t)here->index;
-    coil__list_append(&here->tasks, &t->all);
-    here->task_count++;
 }
 
 static void schedule(coil_loop *here, bool own, coil__task *t)
@@ -338,16 +365,15 @@ static int create(coil_loop *here, bool own, const coil_coro *coro, const coil_t
 {
     coil__task *t = NULL;
     const coil_task_options *o = options ? options : &defaults;
-    int rc = make(here, own, coro, o, numbered || !o->name, &t);
+    int rc = make(here, own, coro, o, numbered || !o->name, task ? 2 : 1, &t);
     if (rc < 0) {
         coil_coro_drop(*coro);
         return rc;
     }
-    if (task) {
-        store_relaxed(&t->future.refs, 2); /* [REF-1] not shared yet; the other one is the loop's */
+    if (task)
         *task = &t->future;
-    }
-    join_list(here, t);
+    if (coil_unlikely(load_relaxed(&here->debug)) && here->task_watch) /* [SET-1] */
+        here->task_watch(&t->future, here->task_watch_arg);
     schedule(here, own, t);
     return 0;
 }
@@ -435,32 +461,51 @@ void coil__task_close_scope(void)
     t->open_scopes--;
 }
 
-/* Adds the pending tasks of one list, at most @room. */
-static size_t add_tasks(coil_loop *loop, coil_task **all, size_t room)
+static size_t look_at_list(const coil_loop *loop, coil_task **all)
 {
     size_t n = 0;
-    COIL__GUARD(&loop->tasks_latch);
     coil__list_foreach_safe(&loop->tasks, node, next) {
         coil_future *f = &coil_container_of(node, coil__task, all)->future;
-        if (n < room && coil__future_pending(f))
+        if (coil__future_pending(f))
             all[n++] = coil_retain(f);
     }
     return n;
 }
 
+static size_t look_at_roll(const coil__roll *roll, coil_task **all, size_t room, size_t n)
+{
+    return n + coil__roll_look(roll, n < room ? all + n : NULL, n < room ? room - n : 0);
+}
+
+/* How many tasks there are that are not done; the first @room of them are stored. */
+static size_t look(coil_loop *facade, coil_task **all, size_t room)
+{
+    if (coil_likely(!facade->parallel))
+        return look_at_list(facade, all);
+    COIL__GUARD(&facade->tasks_latch);
+    coil__roll_begin_look(&facade->lookers);
+    size_t n = 0;
+    for (unsigned i = 0; i < facade->member_count; i++)
+        n = look_at_roll(&facade->members[i]->made, all, room, n);
+    n = look_at_roll(&facade->foreign, all, room, n);
+    coil__roll_end_look(&facade->lookers);
+    return n;
+}
+
 int coil_all_tasks(coil_loop *loop, coil_task ***tasks, size_t *n)
 {
-    size_t room = count_tasks(loop), count = 0;
-    coil_task **all = coil__malloc((room + 1) * sizeof *all);
-    if (!all)
-        return coil_raise(-ENOMEM, NULL);
-    if (coil_likely(!loop->parallel))
-        count = add_tasks(loop, all, room);
-    for (unsigned i = 0; loop->parallel && i < loop->member_count; i++)
-        count += add_tasks(loop->members[i], all + count, room - count);
-    *tasks = all;
-    *n = count;
-    return 0;
+    for (size_t room = coil__task_count(loop), count;; room = count + count / 4) {
+        coil_task **all = coil__malloc((room + 1) * sizeof *all);
+        if (!all)
+            return coil_raise(-ENOMEM, NULL);
+        count = look(loop->facade, all, room);
+        if (coil_likely(count <= room)) {
+            *tasks = all;
+            *n = count;
+            return 0;
+        }
+        coil_tasks_free(all, room); /* others have made more of them meanwhile */
+    }
 }
 
 void coil_tasks_free(coil_task **tasks, size_t n)
@@ -619,59 +664,15 @@ int coil_join(coil_future *f, void **result)
     return rc;
 }
 
-/* A future with the timer that resolves it. */
-typedef struct sleeper {
-    coil_future future;
-    coil__timer timer;
-} sleeper;
-
-static void sleeper_free(coil_future *f)
+static int sleep_for(coil_loop *loop, int64_t delay_ns)
 {
-    sleeper *s = coil_container_of(f, sleeper, future);
-    coil__future_fini(f);
-    coil__object_free(s, sizeof *s);
-}
-
-static bool sleeper_cancel(coil_future *f, coil_error *message)
-{
-    if (!coil__future_pending(f))
-        return false;
-    return coil__future_set_cancelled(f, coil_error_retain(message), NULL) != COIL_EINVALIDSTATE;
-}
-
-static const coil__future_class sleeper_class = {.name = "Future", .cancel = sleeper_cancel, .free = sleeper_free};
-
-/* The timer owns a reference while it is armed or ready. */
-static void sleeper_discard(coil__handle *h)
-{
-    coil_release(&coil_container_of(h, sleeper, timer.handle)->future);
-}
-
-static void sleeper_due(coil__handle *h)
-{
-    sleeper *s = coil_container_of(h, sleeper, timer.handle);
-    coil__future_finish(&s->future, NULL, NULL);
-    coil_release(&s->future);
-}
-
-static const coil__handle_ops sleeper_ops = {sleeper_due, sleeper_discard, "sleep"};
-
-static int sleep_until(coil_loop *loop, int64_t when_ns)
-{
-    sleeper *s = coil__object_alloc(sizeof *s);
+    coil__sleeper *s = coil__sleeper_new(loop, &coil__sleep_ops);
     if (!s)
-        return coil_raise(-ENOMEM, NULL);
-    coil__future_init(&s->future, &sleeper_class, loop);
-    coil__timer_init(&s->timer, &sleeper_ops);
-    coil_retain(&s->future);
-    if (coil__timer_arm(loop, &s->timer, when_ns) < 0) {
-        coil_release(&s->future);
-        coil_release(&s->future);
-        return coil_raise(-ENOMEM, NULL);
-    }
-    int rc = coil_await(&s->future, NULL);
-    if (coil__timer_disarm(loop, &s->timer))
-        coil_release(&s->future);
+        return -ENOMEM;
+    int rc = coil__sleeper_arm(s, delay_ns);
+    if (rc == 0)
+        rc = coil_await(&s->future, NULL);
+    coil__sleeper_disarm(s);
     coil_release(&s->future);
     return rc;
 }
@@ -685,7 +686,7 @@ int coil_sleep(int64_t delay_ns)
         return coil__task_yield(t);
     if (coil_unlikely(t->dying))
         return coil_raise(COIL_EGENERATOREXIT, NULL);
-    return sleep_until(t->future.loop, coil__deadline(t->future.loop, delay_ns));
+    return sleep_for(t->future.loop, delay_ns);
 }
 
 struct sleep_args {

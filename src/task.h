@@ -26,13 +26,23 @@
 #include "base/coro.h"
 #include "future.h"
 #include "handle.h"
+#include "roll.h"
 
 typedef struct coil__task {
     coil_future future;
     coil__handle step;
     coil__coro coro;
     coil__coro *top;      /* I4 */
-    coil__node all;       /* in the loop's list of tasks */
+    union {
+        coil__node all;   /* in the loop's list of tasks */
+        struct {          /* of a runtime with several workers (roll.h) */
+            union {
+                coil__roll_slot *slot;
+                struct coil__task *next; /* while rolls are folded */
+            };
+            uint64_t number; /* in the order in which they entered */
+        } in_roll;
+    };
     coil_future *waiter;  /* I1; kept alive by whoever called coil_await */
     coil_error *error;    /* the current error of the code that runs; owned */
     coil_error *thrown;   /* raised by the next step; owned */
@@ -49,7 +59,6 @@ typedef struct coil__task {
     uint32_t raised_in;   /* coil__step_id() of the last step that began by raising something */
     uint16_t open_scopes; /* timeouts and groups entered and not left; in a generator: by its body */
     uint16_t pins;        /* coil_pin() calls without their coil_unpin() */
-    uint8_t maker;        /* index of the worker in whose list of tasks it is */
     uint8_t home;         /* index of the worker that it is pinned to, if it is */
     uint8_t migration : 2; /* enum coil_migration */
     bool must_exit : 1;   /* the next step that would raise nothing raises COIL_EGENERATOREXIT (agen.c) */
@@ -73,6 +82,9 @@ static inline bool coil__task_pinned(const coil__task *t)
 /* The running task; NULL outside one: then whoever needs it returns coil__task_missing(), which raises why. */
 coil__task *coil__task_current(void);
 int coil__task_missing(void);
+
+/* Of the loop or runtime: those that are not done, and of several workers perhaps some that have just ended. Any thread. */
+size_t coil__task_count(const coil_loop *loop);
 
 /* Writes the name; async-signal-safe enough for the overflow report. */
 void coil__task_copy_name(const coil__task *t, char *buf, size_t size);

@@ -211,9 +211,10 @@ static bool wait_empty(pool *p, int64_t timeout_ns)
     return p->threads == 0;
 }
 
-/* No more jobs; waits for those that there are, if there is a time to wait for. False: not all have ended. */
-static bool stop(pool *p, int64_t timeout_ns)
+/* No more jobs; waits for those that there are, if there is a time to wait for. */
+static int pool_shutdown(coil_executor *executor, int64_t timeout_ns)
 {
+    pool *p = pool_of(executor);
     pthread_mutex_lock(&p->mutex);
     p->stopping = true;
     pthread_cond_broadcast(&p->work);
@@ -225,12 +226,7 @@ static bool stop(pool *p, int64_t timeout_ns)
     pthread_mutex_unlock(&p->mutex);
     if (join)
         pthread_join(left, NULL);
-    return empty;
-}
-
-static void pool_shutdown(coil_executor *executor, bool wait)
-{
-    stop(pool_of(executor), wait ? COIL_FOREVER : 0);
+    return empty || timeout_ns == 0 ? 0 : -ETIMEDOUT;
 }
 
 static const coil_executor_ops pool_ops = {pool_submit, pool_shutdown, pool_free};
@@ -272,13 +268,6 @@ int coil__thread_pool_new(unsigned threads_max, int64_t idle_ns, coil_executor *
 int coil_thread_pool_new(unsigned threads_max, coil_executor **executor)
 {
     return coil__thread_pool_new(threads_max, IDLE_NS, executor);
-}
-
-int coil_thread_pool_shutdown(coil_executor *executor, int64_t timeout_ns)
-{
-    coil_assert(executor->ops == &pool_ops);
-    coil__executor_refuse(executor);
-    return stop(pool_of(executor), timeout_ns) || timeout_ns <= 0 ? 0 : coil_raise(-ETIMEDOUT, NULL);
 }
 
 unsigned coil__thread_pool_size(coil_executor *executor)

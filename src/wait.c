@@ -19,78 +19,8 @@
 #include "distinct.h"
 #include "error.h"
 #include "loop.h"
+#include "sleeper.h"
 #include "task.h"
-#include "timer.h"
-
-/* --- the waiter -------------------------------------------------------------------------------------------------------- */
-
-/* A future with the timer that may resolve it. */
-typedef struct waiter {
-    coil_future future;
-    coil__timer timer;
-} waiter;
-
-static void waiter_free(coil_future *f)
-{
-    waiter *w = coil_container_of(f, waiter, future);
-    coil__future_fini(f);
-    coil__object_free(w, sizeof *w);
-}
-
-static bool waiter_cancel(coil_future *f, coil_error *message)
-{
-    if (!coil__future_pending(f))
-        return false;
-    return coil__future_set_cancelled(f, coil_error_retain(message), NULL) != COIL_EINVALIDSTATE;
-}
-
-static const coil__future_class waiter_class = {.name = "Future", .cancel = waiter_cancel, .free = waiter_free};
-
-static void waiter_due(coil__handle *h)
-{
-    waiter *w = coil_container_of(h, waiter, timer.handle);
-    coil__future_finish(&w->future, NULL, NULL);
-    coil_release(&w->future); /* I1 */
-}
-
-static void waiter_discard(coil__handle *h)
-{
-    coil_release(&coil_container_of(h, waiter, timer.handle)->future); /* I1 */
-}
-
-static const coil__handle_ops waiter_ops = {waiter_due, waiter_discard, "timeout"};
-
-static waiter *waiter_new(coil_loop *loop)
-{
-    waiter *w = coil__object_alloc(sizeof *w);
-    if (!w) {
-        coil_raise(-ENOMEM, NULL);
-        return NULL;
-    }
-    coil__future_init(&w->future, &waiter_class, loop);
-    coil__timer_init(&w->timer, &waiter_ops);
-    w->timer.home = 0;
-    return w;
-}
-
-static int waiter_arm(waiter *w, int64_t timeout_ns)
-{
-    coil_loop *loop = w->future.loop;
-    if (coil__loop_closed(loop))
-        return coil_raise(COIL_ELOOPCLOSED, "Event loop is closed");
-    coil_retain(&w->future); /* I1: it may fire before the call is over */
-    if (coil__timer_arm(loop, &w->timer, coil__deadline(loop, timeout_ns)) == 0)
-        return 0;
-    coil_release(&w->future); /* I1 */
-    return coil_raise(-ENOMEM, NULL);
-}
-
-/* One that was never armed, too. */
-static void waiter_disarm(waiter *w)
-{
-    if (coil__timer_disarm(w->future.loop, &w->timer))
-        coil_release(&w->future); /* I1 */
-}
 
 /* --- wait -------------------------------------------------------------------------------------------------------------- */
 
@@ -104,7 +34,7 @@ typedef struct watched {
 
 /* A callback may still be in a ready queue when the call is over, and then counts on. */
 struct waiting {
-    waiter *waiter;
+    coil__sleeper *waiter;
     coil__refs refs; /* I1 */
     size_t count;    /* of `each` */
     coil__latch latch;
@@ -174,7 +104,7 @@ static waiting *waiting_new(coil_loop *loop, coil_future *const *futures, size_t
     coil__distinct seen;
     waiting *w = n > SIZE_MAX / 2 / sizeof(watched) ? NULL : coil__calloc(sizeof *w + n * sizeof(watched));
     if (w && coil__distinct_init(&seen, n) == 0) {
-        w->waiter = waiter_new(loop);
+        w->waiter = coil__sleeper_new(loop, &coil__timeout_ops);
         if (w->waiter) {
             coil__refs_init(&w->refs, 1);
             coil__latch_init(&w->latch);
@@ -222,11 +152,11 @@ static int check_wait(size_t n, enum coil_return_when when)
 static int wait_on(waiting *w, int64_t timeout_ns)
 {
     if (timeout_ns != COIL_FOREVER)
-        COIL_TRY(waiter_arm(w->waiter, timeout_ns));
+        COIL_TRY(coil__sleeper_arm(w->waiter, timeout_ns));
     int rc = watch_all(w);
     if (rc == 0)
         rc = coil_await(&w->waiter->future, NULL);
-    waiter_disarm(w->waiter);
+    coil__sleeper_disarm(w->waiter);
     unwatch_all(w);
     return rc;
 }
@@ -311,7 +241,7 @@ static void releaser_free(releaser *r, coil_future *f)
 static int cancel_and_wait(coil_loop *loop, coil_future *f)
 {
     coil_future *ended = coil__future_new(loop);
-    releaser *r;
+    releaser *r = NULL;
     if (!ended)
         return -ENOMEM;
     int rc = releaser_new(f, ended, &r);
@@ -354,9 +284,9 @@ static int interrupted(coil_loop *loop, coil_future *f, bool own, int rc, void *
     return coil_raise_error(e);
 }
 
-static int wait_until(coil_loop *loop, coil_future *f, bool own, waiter *w, void **result)
+static int wait_until(coil_loop *loop, coil_future *f, bool own, coil__sleeper *w, void **result)
 {
-    releaser *r;
+    releaser *r = NULL;
     COIL_TRY(releaser_new(f, &w->future, &r));
     int rc = coil_await(&w->future, NULL);
     if (rc < 0 || coil__future_pending(f)) {
@@ -370,8 +300,8 @@ static int wait_until(coil_loop *loop, coil_future *f, bool own, waiter *w, void
 static int wait_limited(coil_loop *loop, coil_awaitable aw, int64_t timeout_ns, void **result)
 {
     coil_future *f;
-    waiter *w = waiter_new(loop);
-    int rc = w ? waiter_arm(w, timeout_ns) : -ENOMEM;
+    coil__sleeper *w = coil__sleeper_new(loop, &coil__timeout_ops);
+    int rc = w ? coil__sleeper_arm(w, timeout_ns) : -ENOMEM;
     if (rc < 0) {
         if (w)
             coil_release(&w->future);
@@ -384,7 +314,7 @@ static int wait_limited(coil_loop *loop, coil_awaitable aw, int64_t timeout_ns, 
         rc = wait_until(loop, f, !aw.future, w, result);
         coil_release(f);
     }
-    waiter_disarm(w);
+    coil__sleeper_disarm(w);
     coil_release(&w->future);
     return rc;
 }

@@ -10,7 +10,10 @@ failed=0
 warnings='-Wall -Wextra -Wshadow -Wconversion -Wundef -Wpedantic -Werror'
 cd "$root/include" || exit 1
 
-for header in coil.h coil/*.h; do
+for header in coil.h coil/*.h coil_*.h; do
+    if [ "$header" = coil_testing.h ] && ! echo '#include <check.h>' | $cc -E - >/dev/null 2>&1; then
+        continue
+    fi
     # Included twice: the guard works.
     text="#include <$header>
 #include <$header>"
@@ -41,11 +44,21 @@ fi
 declared=$(mktemp) || exit 1
 exported=$(mktemp) || exit 1
 trap 'rm -f "$declared" "$exported"' EXIT
-sed -n 's/^COIL_\(ANY_THREAD\|ON_LOOP\|IN_TASK\)[^(]*[ *]\(coil_[a-z0-9_]*\)(.*/\2/p' coil/*.h | sort -u >"$declared"
-# coil__alloc_fail_at is the fault tests' way in.
-nm -D --defined-only "$library" | sed -n 's/.* [TDBRW] //p' | grep -v -x -e coil__alloc_fail_at | sort -u >"$exported"
-if ! diff "$declared" "$exported"; then
-    echo "< declared but not exported   > exported but not declared"
-    failed=1
-fi
+
+# exports_are LIBRARY HEADER...
+# coil__alloc_fail_at is the fault tests' way in, coil__testing_* that of the test kit (src/testing.h).
+exports_are() {
+    exporter=$1
+    shift
+    sed -n 's/^COIL_\(ANY_THREAD\|ON_LOOP\|IN_TASK\)[^(]*[ *]\(coil_[a-z0-9_]*\)(.*/\2/p' "$@" | sort -u >"$declared"
+    nm -D --defined-only "$exporter" | sed -n 's/.* [TDBRW] //p' | grep -v -x -e coil__alloc_fail_at -e "coil__testing_.*" |
+        sort -u >"$exported"
+    if ! diff "$declared" "$exported"; then
+        echo "$exporter: < declared but not exported   > exported but not declared"
+        failed=1
+    fi
+}
+exports_are "$library" coil/*.h
+http=$(dirname "$library")/libcoil-http.so
+[ ! -e "$http" ] || exports_are "$http" coil_http.h
 exit $failed

@@ -2,7 +2,7 @@
 # tidy.sh COMPILE_COMMANDS - the rules of the house that a compiler does not check. Each finding is a line.
 #
 #   1 who may include whom        docs/architecture.md draws it
-#   2 one file per third party    liburing, jemalloc, valgrind
+#   2 one file per third party    liburing, jemalloc, valgrind, the HTTP parsers
 #   3 atomics                     only through src/base/atomic.h; labels in pairs, but for relaxed accesses
 #   4 dead files                  every source is compiled, every private header included
 #   5 sizes                       at most 800 lines in a file
@@ -61,6 +61,8 @@ includes docs/examples perf tests/api tests/conformance tests/stress | grep '<co
 includes src io sched tests perf | grep '<liburing' | grep -v -e '^io/uring' -e '^perf/limits/' |
     found "only io/uring*.[ch] know liburing"
 includes src io sched tests | grep '<jemalloc' | grep -v '^src/base/alloc\.c:' | found "only src/base/alloc.c knows jemalloc"
+includes src io sched | grep -e '<llhttp' -e '<http_parser' | grep -v '^io/http/parser\.h:' |
+    found "only io/http/parser.h knows the parsers"
 includes src io sched | grep '<valgrind' | grep -v '^src/base/' | found "only src/base knows valgrind"
 
 # --- 3 atomics ---
@@ -78,6 +80,7 @@ sources src io sched | grep '\.[cS]$' | while read -r file; do
     case $file in
     src/base/arch/*) continue ;; # one of them fits
     io/uring*) grep -q DCOIL_URING "$commands" || continue ;;
+    io/http/*) grep -q /io/http/ "$commands" || continue ;; # optional
     esac
     grep -q "/$file\"" "$commands" || echo "$file:1:" | found "nothing compiles it"
 done
@@ -108,10 +111,10 @@ for file in docs/decisions/[0-9]*.md; do
     grep -qF "($(basename "$file"))" docs/decisions/README.md || echo "$file:1:" | found "the index does not list it"
 done
 for file in docs/examples/*.c; do
-    grep -qF "($file)" README.md || echo "$file:1:" | found "the README does not list it"
+    grep -qF "($(basename "$file"))" docs/examples/README.md || echo "$file:1:" | found "the index does not list it"
     expected=docs/examples/expected/$(basename "$file" .c).out
-    [ -e "$expected" ] || grep -q "docs/$(basename "$(dirname "$file")")/$(basename "$file")\"" tests/api/*.c ||
-        grep -q "NAME example\.$(basename "$file" .c) " docs/examples/CMakeLists.txt ||
+    [ -e "$expected" ] || grep -q "docs/$(basename "$(dirname "$file")")/$(basename "$file")\"" tests/api/*.c tests/http/*.c ||
+        grep -q "example\.$(basename "$file" .c) " docs/examples/CMakeLists.txt ||
         echo "$file:1:" | found "nothing tests it"
 done
 

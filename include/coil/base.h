@@ -30,8 +30,8 @@
 #define COIL_VERSION_PATCH 0
 
 /* Durations and points in time are int64_t nanoseconds. */
-#define COIL_US(n) ((int64_t)(n) * 1000)
-#define COIL_MS(n) ((int64_t)(n) * 1000000)
+#define COIL_US(n) ((int64_t)((n) * INT64_C(1000)))
+#define COIL_MS(n) ((int64_t)((n) * INT64_C(1000000)))
 #define COIL_SECONDS(s) ((int64_t)((s) * 1e9))
 #define COIL_FOREVER INT64_MAX
 
@@ -70,6 +70,8 @@ enum coil_code {
     COIL_EGENERATOREXIT = -5014,    /* GeneratorExit */
     COIL_ELOOKUP = -5015,           /* LookupError: a context variable without a value */
     COIL_ECLOSED = -5016,           /* the descriptor was closed while the operation waited */
+    COIL_EBROKENPROCESS = -5017,    /* BrokenProcessPool: the worker process that ran the job has ended */
+    COIL_EKEYBOARDINTERRUPT = -5018, /* KeyboardInterrupt: SIGINT has ended coil_run */
 };
 #define COIL_EUSER_FIRST (-20000)
 #define COIL_EUSER(n) (COIL_EUSER_FIRST - (n))

@@ -18,17 +18,18 @@ typedef struct coil_executor coil_executor;
 typedef struct coil_job coil_job;
 
 /*
- * What an executor does; thread pools are made by coil, and programs may bring their own. All three may be called from
+ * What an executor does; thread and process pools are made by coil, and programs may bring their own. All three may be called from
  * any thread.
  */
 typedef struct coil_executor_ops {
     /* Takes a job and has coil_job_run() called for it, once, on another thread; or fails, and takes nothing. */
     int (*submit)(coil_executor *executor, coil_job *job);
     /*
-     * No more jobs will be submitted; those that were still run. @wait: return when they have ended; else return at
-     * once. May be called again: first without waiting, then with it.
+     * No more jobs will be submitted; those that were still run. Returns when they have ended, or -ETIMEDOUT if that
+     * takes longer than @timeout_ns; 0: returns 0 at once; COIL_FOREVER: no limit. May be called again: first without
+     * waiting, then with it.
      */
-    void (*shutdown)(coil_executor *executor, bool wait);
+    int (*shutdown)(coil_executor *executor, int64_t timeout_ns);
     /* The last reference is gone; shutdown was called before. */
     void (*free)(coil_executor *executor);
 } coil_executor_ops;
@@ -48,6 +49,14 @@ COIL_ANY_THREAD void coil_executor_release(coil_executor *executor); /* the last
 COIL_ANY_THREAD void coil_executor_shutdown(coil_executor *executor, bool wait);
 
 /**
+ * coil_executor_shutdown_within - coil_executor_shutdown(), waiting for a limited time
+ * @timeout_ns: by CLOCK_MONOTONIC; 0: do not wait; COIL_FOREVER: no limit
+ *
+ * Errors: -ETIMEDOUT if jobs are left; they go on. It may be called again.
+ */
+COIL_ANY_THREAD int coil_executor_shutdown_within(coil_executor *executor, int64_t timeout_ns);
+
+/**
  * coil_job_start - for executors that decide late: the job counts as running from now on, and cannot be cancelled
  *
  * False if it was cancelled; coil_job_run() must still be called, and does nothing then.
@@ -64,14 +73,6 @@ COIL_ANY_THREAD void coil_job_run(coil_job *job);
  * Threads are started on demand, when no idle one is left, and leave after some idle seconds. Gives.
  */
 COIL_ANY_THREAD int coil_thread_pool_new(unsigned threads_max, coil_executor **executor);
-
-/**
- * coil_thread_pool_shutdown - coil_executor_shutdown() for a thread pool, waiting for a limited time
- * @timeout_ns: by CLOCK_MONOTONIC; 0: do not wait; COIL_FOREVER: no limit
- *
- * Errors: -ETIMEDOUT if jobs are left; they go on. It may be called again.
- */
-COIL_ANY_THREAD int coil_thread_pool_shutdown(coil_executor *executor, int64_t timeout_ns);
 
 /* --- using them -------------------------------------------------------------------------------------------------- */
 

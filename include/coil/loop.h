@@ -191,14 +191,20 @@ COIL_ON_LOOP void coil_loop_call_exception_handler(coil_loop *loop, const coil_e
 /** coil_loop_default_exception_handler - what handles errors when no handler is set. */
 COIL_ON_LOOP void coil_loop_default_exception_handler(coil_loop *loop, const coil_exception_context *context);
 
-/* Debug mode. Of a runtime it is set in the options: here only for its worker 0. */
+/*
+ * Debug mode; of a runtime's loop: of all its workers, each of which heeds it from its next callback or task step on. Who checks
+ * for calls from wrong threads has it on from the start, by the options or COIL_DEBUG.
+ */
 COIL_ON_LOOP void coil_loop_set_debug(coil_loop *loop, bool debug);
 COIL_ON_LOOP bool coil_loop_get_debug(const coil_loop *loop);
 
-/** coil_loop_set_slow_callback_duration - what debug mode calls slow; 100 ms at first. */
+/** coil_loop_set_slow_callback_duration - what debug mode calls slow; 100 ms at first. For all workers of a runtime. */
 COIL_ON_LOOP void coil_loop_set_slow_callback_duration(coil_loop *loop, int64_t duration_ns);
 
-/* What a loop has done since it was made; of a runtime's: what its worker 0 has, see coil_worker_get_stats(). */
+/*
+ * What a loop has done since it was made; of a runtime's: all its workers together, whose counts may be a little old while they
+ * run. What each has done: coil_worker_get_stats().
+ */
 typedef struct coil_loop_stats {
     size_t size;             /* set by the caller: sizeof(coil_loop_stats) */
     uint64_t iterations;     /* rounds of the loop */
@@ -212,12 +218,21 @@ typedef struct coil_loop_stats {
 } coil_loop_stats;
 COIL_ON_LOOP void coil_loop_get_stats(const coil_loop *loop, coil_loop_stats *stats);
 
-/* Which backend a loop uses, and why. Strings are static or borrowed from the loop. */
+/* Something that newer kernels offer to io_uring, and what the backend makes of it: docs/io.md explains each. */
+typedef struct coil_backend_feature {
+    const char *name;     /* "defer_taskrun", "multishot_accept", ... */
+    bool used;
+    const char *why;      /* why it is not used; NULL if it is */
+} coil_backend_feature;
+
+/* Which backend a loop uses, and why. Strings are static; the array is borrowed from the loop until it is closed. */
 typedef struct coil_backend_info {
-    size_t size;          /* set by the caller */
+    size_t size;          /* set by the caller: sizeof(coil_backend_info) */
     const char *name;     /* "io_uring" or "epoll" */
     const char *reason;   /* why this one: one line */
     const char *kernel;   /* release of the running kernel */
+    const coil_backend_feature *features;
+    size_t feature_count; /* the same features, in the same order, on every kernel and backend */
 } coil_backend_info;
 
 /** coil_loop_backend_info - opens the backend if the loop has not run yet. Errors: those of opening it. */

@@ -1,7 +1,12 @@
 /*
  * coil/runner.h - running a program: coil_run, coil_main, and runners that keep a loop between runs
  *
- * Source: asyncio.runners.
+ * Ctrl-C: on the main thread, and if nothing else has been decided for SIGINT (SIG_DFL), a run takes it over for its
+ * time, coil_runtime_run and coil_runtime_enter too. The first SIGINT cancels the run's task; when that has ended
+ * with the cancellation, after its clean-up, the run raises COIL_EKEYBOARDINTERRUPT. A second one does not wait for
+ * the task: the run ends when what computes just now suspends; the rest is cancelled when the runner is closed. A
+ * third one ends the process, as does one outside a run. coil_loop_add_signal_handler() replaces all that. Source:
+ * asyncio.runners.
  */
 #ifndef COIL_RUNNER_H
 #define COIL_RUNNER_H
@@ -14,14 +19,19 @@ COIL_BEGIN
  * @coro:   takes, also on failure
  * @result: moved out: the caller owns it; may be NULL
  *
- * Errors: what it raised; COIL_EBUSY inside a running loop; -EINVAL if @coro has no function; -ENOMEM.
+ * Errors: what it raised; COIL_EKEYBOARDINTERRUPT; COIL_EBUSY inside a running loop; -EINVAL if @coro has no
+ * function; -ENOMEM.
  */
 COIL_ANY_THREAD int coil_run(coil_coro coro, void **result);
 
 /** coil_run_with - the same with options for the loop (borrowed). */
 COIL_ANY_THREAD int coil_run_with(const coil_loop_options *options, coil_coro coro, void **result);
 
-/** coil_main - for main(): coil_run; prints an error to stderr; returns the exit status: 0, or 1 after an error. */
+/**
+ * coil_main - for main(): coil_run; prints an error to stderr; returns the exit status: 0, or 1 after an error
+ *
+ * After COIL_EKEYBOARDINTERRUPT it ends the process by SIGINT, as Python does, for the shell to see.
+ */
 COIL_ANY_THREAD int coil_main(coil_coro coro);
 
 /* A loop for several runs, made by the first. The runs share one context. */

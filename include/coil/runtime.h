@@ -56,6 +56,9 @@ typedef struct coil_runtime_options {
  */
 COIL_ANY_THREAD int coil_runtime_run(const coil_runtime_options *options, coil_coro coro, void **result);
 
+/** coil_runtime_main - for main(), as coil_main: prints an error to stderr; returns the exit status, 0 or 1 */
+COIL_ANY_THREAD int coil_runtime_main(const coil_runtime_options *options, coil_coro coro);
+
 /* A runtime for several runs. Its workers keep running tasks between them, but for worker 0, the thread that calls. */
 typedef struct coil_runtime coil_runtime;
 

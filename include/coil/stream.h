@@ -95,6 +95,9 @@ COIL_IN_TASK COIL_SUSPENDS int coil_stream_readuntil(coil_stream *stream, const 
 COIL_IN_TASK COIL_SUSPENDS int coil_stream_readline(coil_stream *stream, const char **line, size_t *n);
 COIL_ON_LOOP bool coil_stream_at_eof(const coil_stream *stream);
 
+/** coil_stream_read_buffer_size - bytes that have arrived, and were not read yet. */
+COIL_ON_LOOP size_t coil_stream_read_buffer_size(const coil_stream *stream);
+
 /**
  * coil_stream_write - send @n bytes, buffering what the kernel does not take
  * @data: borrows for the call

@@ -56,7 +56,8 @@ COIL_ON_LOOP int coil_ensure_future_(coil_awaitable awaitable, coil_future **fut
 COIL_ANY_THREAD coil_task *coil_current_task(void);
 
 /**
- * coil_all_tasks - the tasks of a loop that are not done, in the order of their creation
+ * coil_all_tasks - the tasks of a loop that are not done, in the order of their creation; of a runtime with several workers all
+ *                  that are not done from the call to its return, perhaps others, in no order
  * @tasks: gives an array of shared references; coil_tasks_free() it
  * @n:     their number
  */

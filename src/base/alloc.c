@@ -47,6 +47,11 @@ __attribute__((noinline)) void coil__alloc_fail_at(uint64_t n)
     cache.fail_in = n;
 }
 
+__attribute__((noinline)) uint64_t coil__testing_allocations_left(void)
+{
+    return cache.fail_in;
+}
+
 __attribute__((noinline)) void *coil__malloc(size_t bytes)
 {
     return injected_failure() ? NULL : malloc(bytes);

@@ -40,5 +40,6 @@ static inline void coil__sized_free(void *p, size_t bytes)
 }
 
 COIL_API void coil__alloc_fail_at(uint64_t n);
+COIL_API uint64_t coil__testing_allocations_left(void); /* in how many one will fail; 0: none */
 
 #endif

@@ -180,9 +180,9 @@ static void wait_at_gate(void)
 }
 
 /* The library says so at once, on the loop's thread; then it waits in a helper, unless the loop is being closed. */
-static void shutdown_(coil_executor *executor, bool wait)
+static int shutdown_(coil_executor *executor, int64_t timeout_ns)
 {
-    if (wait) {
+    if (timeout_ns > 0) {
         wait_at_gate();
     } else if (!coil_loop_is_closed(((struct executor *)(void *)executor)->loop)) {
         wait_for_helpers(); /* one at a time, so that they are at their gates in order */
@@ -190,6 +190,7 @@ static void shutdown_(coil_executor *executor, bool wait)
         expected++;
         world_unlock();
     }
+    return 0;
 }
 
 bool jobs_open_gate(void)

@@ -23,6 +23,7 @@
 #include "base/latch.h"
 
 #include "atomics.h"
+#include "visited.h"
 
 enum { STORES_MAX = 8, STEPS_MAX = 2000, CHOICES_MAX = MODEL_THREADS_MAX * (1 + STORES_MAX), NAMES_MAX = 32,
        LATCHES_MAX = 12, FREED_MAX = 4, LOCATIONS_MAX = 256 };
@@ -116,63 +117,21 @@ static unsigned freed_count;
 
 /* --- states that were reached before ---------------------------------------------------------------------------- */
 
-/* Open addressing; keys are 64-bit hashes: with a million states two of them share one with a chance of 1 in 10^7. */
-static struct {
-    uint64_t *keys;
-    size_t capacity, count;
-} visited;
-
-static uint64_t mix(uint64_t h, uint64_t value)
-{
-    h = ((h ^ value) + UINT64_C(0x9e3779b97f4a7c15)) * UINT64_C(0xd6e8feb86659fd93);
-    h = (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
-    return h ^ h >> 29;
-}
-
-static bool insert(uint64_t key)
-{
-    size_t i = key & (visited.capacity - 1);
-    for (; visited.keys[i] != 0; i = (i + 1) & (visited.capacity - 1)) {
-        if (visited.keys[i] == key)
-            return false;
-    }
-    visited.keys[i] = key;
-    visited.count++;
-    return true;
-}
-
-static void grow(void)
-{
-    uint64_t *old = visited.keys;
-    size_t old_capacity = visited.capacity;
-    visited.capacity = old_capacity ? 2 * old_capacity : 1 << 16;
-    visited.keys = calloc(visited.capacity, sizeof *visited.keys);
-    coil_assert(visited.keys);
-    visited.count = 0;
-    for (size_t i = 0; i < old_capacity; i++) {
-        if (old[i] != 0)
-            insert(old[i]);
-    }
-    free(old);
-}
-
 static uint64_t state_key(void)
 {
     uint64_t key = run.memory;
     for (unsigned i = 0; i < run.count; i++) {
         const struct thread *t = &run.threads[i];
-        key = mix(key, t->history);
+        key = visited_mix(key, t->history);
         for (unsigned s = 0; s < t->pending; s++)
-            key = mix(mix(key, (uintptr_t)t->buffer[s].p), t->buffer[s].value * 2 + t->buffer[s].release);
+            key = visited_mix(visited_mix(key, (uintptr_t)t->buffer[s].p), t->buffer[s].value * 2 + t->buffer[s].release);
     }
-    return key ? key : 1;
+    return key;
 }
 
 static bool reached_before(void)
 {
-    if (2 * visited.count >= visited.capacity)
-        grow();
-    return !insert(state_key());
+    return !visited_add(state_key());
 }
 
 /* Of a latch that the model knows; NULL of anything else. */
@@ -215,7 +174,7 @@ static uint64_t peek(const volatile void *p, unsigned size)
 
 static void poke(volatile void *p, unsigned size, uint64_t value)
 {
-    run.memory += mix((uintptr_t)p, value) - mix((uintptr_t)p, peek(p, size)); /* I2 */
+    run.memory += visited_mix((uintptr_t)p, value) - visited_mix((uintptr_t)p, peek(p, size)); /* I2 */
     memcpy((void *)p, &value, size);
 }
 
@@ -228,7 +187,7 @@ static void record(const struct thread *t, enum kind kind, const volatile void *
 
 static unsigned location_of(const volatile void *p)
 {
-    unsigned i = (unsigned)(mix(0, (uintptr_t)p) % LOCATIONS_MAX), probes = 0;
+    unsigned i = (unsigned)(visited_mix(0, (uintptr_t)p) % LOCATIONS_MAX), probes = 0;
     for (; locations[i].p && locations[i].p != p; i = (i + 1) % LOCATIONS_MAX)
         coil_assert(++probes < LOCATIONS_MAX);
     locations[i].p = p;
@@ -253,7 +212,7 @@ static void learn(enum kind kind, const volatile void *p, uint64_t value)
     record(run.current, kind, p, value);
     if (locations[location_of(p)].count && value > 2)
         value = 2;
-    run.current->history = mix(run.current->history, mix(value, kind));
+    run.current->history = visited_mix(run.current->history, visited_mix(value, kind));
 }
 
 /* Whether a store waits in the buffer. */
@@ -615,7 +574,7 @@ static _Noreturn void run_thread(void *arg)
     struct thread *t = arg;
     run.m->thread[t - run.threads]();
     t->done = true;
-    t->history = mix(t->history, 1);
+    t->history = visited_mix(t->history, 1);
     switch_to(choose());
     __builtin_unreachable();
 }
@@ -656,8 +615,7 @@ static void begin_anew(void)
 {
     found_shared = false;
     replayed = 0;
-    memset(visited.keys, 0, visited.capacity * sizeof *visited.keys);
-    visited.count = 0;
+    visited_clear();
 }
 
 /* The last choice with an alternative left takes it. False: there is none. */
@@ -757,15 +715,13 @@ static void begin(const model *m)
         run.threads[run.count].stack = coil__stack_alloc(COIL_STACK_BYTES_DEFAULT, NULL);
         coil_assert(run.threads[run.count].stack);
     }
-    grow();
 }
 
 static void end(void)
 {
     for (unsigned i = 0; i < run.count; i++)
         coil__stack_free(run.threads[i].stack);
-    free(visited.keys);
-    memset(&visited, 0, sizeof visited);
+    visited_free();
     run.m = NULL;
 }
 
@@ -785,7 +741,7 @@ model_result model_explore(const model *m, bool verbose)
             result.steps = run.steps;
     } while (!run.failure && next_path());
     result.failure = run.failure;
-    result.states = visited.count;
+    result.states = visited_count();
     printf("%s: %" PRIu64 " interleavings, %" PRIu64 " states, at most %u steps: %s\n", m->name, result.interleavings,
            result.states, result.steps, result.failure ? result.failure : "holds");
     if (result.failure && verbose)

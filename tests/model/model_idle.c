@@ -21,6 +21,7 @@ static bool steals;      /* workers have run queues, and nothing is injected; el
 /* Mutations. */
 static bool looks_again;  /* a worker, after it has parked */
 static bool always_wakes; /* a worker that pushes; else only if its queue was empty before */
+static bool announces;    /* a worker that has told of its spawns by a glance only, when its step has ended */
 
 static void setup(unsigned workers)
 {
@@ -38,7 +39,7 @@ static void setup(unsigned workers)
         event[w].count = 0;
     }
     steals = false;
-    looks_again = always_wakes = true;
+    looks_again = always_wakes = announces = true;
     items_reset();
 }
 
@@ -150,6 +151,30 @@ static void spawning_busy_worker(void)
     spawn_item();
 }
 
+static void spawn_at_a_glance(void)
+{
+    coil__runq_push(&runq[0], make_item());
+    if (coil__idle_wants_work(&idle))
+        wake_one();
+}
+
+/* A worker whose task has made two more and then suspends; the one that it goes on with never ends. */
+static void spawning_suspending_worker(void)
+{
+    spawn_at_a_glance();
+    spawn_at_a_glance();
+    coil__node *n = coil__runq_pop(&runq[0]);
+    if (n)
+        take(n);
+    if (announces && coil__runq_length(&runq[0]) > 0)
+        wake_one();
+}
+
+static void go_idle_and_run_one(void)
+{
+    take(next_item(1, false));
+}
+
 /* A worker that was parked, and that runs one task, which never ends. */
 static void run_one(unsigned w)
 {
@@ -216,6 +241,12 @@ static void two_workers_that_steal(void)
     steals = true;
 }
 
+static void two_workers_that_do_not_announce(void)
+{
+    two_workers_that_steal();
+    announces = false;
+}
+
 static void three_workers_two_parked(void)
 {
     setup(3);
@@ -242,6 +273,14 @@ static const model busy_workers = {
     .name = "a worker that spawns two and is busy, and two parked ones",
     .setup = three_workers_two_parked,
     .thread = {spawning_busy_worker, run_one_1, run_one_2},
+    .check = each_item_was_taken,
+    .memory = MODEL_WEAK,
+};
+
+static const model suspending_worker = {
+    .name = "a worker that spawns two and suspends, and one that goes idle",
+    .setup = two_workers_that_steal,
+    .thread = {spawning_suspending_worker, go_idle_and_run_one},
     .check = each_item_was_taken,
     .memory = MODEL_WEAK,
 };
@@ -293,6 +332,18 @@ TEST(idle_workers_sleep_on_work_if_only_the_first_push_wakes)
 {
     model m = busy_workers;
     m.setup = three_workers_that_wake_for_the_first_only;
+    finds(m);
+}
+
+TEST(idle_workers_do_not_sleep_on_spawns_that_were_told_by_a_glance)
+{
+    holds(suspending_worker);
+}
+
+TEST(idle_workers_sleep_on_spawns_that_were_told_by_a_glance_alone) /* [IDLE-2] */
+{
+    model m = suspending_worker;
+    m.setup = two_workers_that_do_not_announce;
     finds(m);
 }
 

@@ -84,7 +84,7 @@ static void disarm_first(void)
 static int sleep_a_while(void *arg, void **result)
 {
     (void)arg, (void)result;
-    return sleep_until(&loops[0], 1);
+    return sleep_for(&loops[0], 1);
 }
 
 static void begin_to_sleep_and_expire(void)
@@ -151,7 +151,7 @@ static void sleeps(void)
 {
     setup();
     setup_task(0, sleep_a_while);
-    sleeper *s = (sleeper *)(void *)&objects[0];
+    coil__sleeper *s = (coil__sleeper *)(void *)&objects[0];
     model_latch(s->future.latch);
     model_name(s->future.state);
     model_count(s->future.refs);

@@ -1,5 +1,5 @@
 /*
- * tasks.h - tasks, futures and workers in a model: src/future.c, step.c, task.c and loop.c themselves
+ * tasks.h - tasks, futures and workers in a model: src/future.c, step.c, task.c, roll.c and loop.c themselves
  *
  * Included once, by a model of what they do. Model threads 0 and 1 are the workers of a runtime, others are not. Tasks
  * run on stacks of their own, and the switches between them are real: what was suspended in one worker's thread
@@ -86,10 +86,15 @@ static bool mark_blindly(coil__task *t, coil_error *message, coil__request *requ
 
 #define coil__future_cancel(f, message) /* in cancel_chain(), what follows a refusal */ \
     (coil__future_cancel(f, message) || (lacks.marks_blindly && mark_blindly(t, message, request)))
-#define coil__timer_disarm(loop, timer) (coil__timer_disarm(loop, timer) || lacks.disarms_blindly)
 #include "src/task.c"
-#undef coil__timer_disarm
 #undef coil__future_cancel
+
+#define coil__timer_disarm(loop, timer) (coil__timer_disarm(loop, timer) || lacks.disarms_blindly)
+#include "src/sleeper.c"
+#undef coil__timer_disarm
+
+#define COIL_ROLL_SLOTS 2
+#include "src/roll.c"
 
 #define check_options check_loop_options
 #include "src/loop.c"
@@ -200,9 +205,19 @@ static void future_gone(coil_future *f)
 
 static const coil__future_class future_class = {.name = "Future", .cancel = plain_cancel, .free = future_gone};
 
+static int64_t time_zero(coil_clock *clock)
+{
+    (void)clock;
+    return 0;
+}
+
 static void setup_workers(void)
 {
+    static coil_clock still = {.now = time_zero};
     static coil_loop *members[WORKERS];
+    coil__list left;
+    coil__list_init(&left);
+    coil__roll_fold(&loops[0].made, &left); /* of the run before: its memory */
     memset(loops, 0, sizeof loops);
     memset(currents, 0, sizeof currents);
     for (unsigned w = 0; w < WORKERS; w++) {
@@ -211,17 +226,18 @@ static void setup_workers(void)
         loop->current = &currents[w];
         loop->facade = &loops[0];
         loop->members = members;
-        loop->member_count = 1; /* to count tasks: none is made by the second */
+        loop->member_count = 1; /* to count tasks: none is made by the second; those that it ends count on */
         loop->index = w;
         loop->place = &model_place;
-        loop->parallel = loop->direct = true;
+        loop->clock = &still;
+        loop->parallel = true;
+        store_relaxed(&loop->direct, true);
         coil__list_init(&loop->ready);
         coil__list_init(&loop->fresh);
         coil__list_init(&loop->tasks);
         coil__coro_init_thread(&loop->main);
     }
     model_latch(loops[0].tasks_latch);
-    model_latch(loops[1].tasks_latch);
     model_latch(loops[0].timers_latch);
 }
 
@@ -248,7 +264,7 @@ static COIL_TEST_UNUSED void setup_task(unsigned i, coil_coro_fn *body)
     coil__stack_reuse(tasks[i].stack);
     coil__coro_init(&t->coro, tasks[i].stack, false, task_entry, t);
     t->top = &t->coro;
-    join_list(&loops[0], t);
+    coil_assert(enter(&loops[0], true, t) == 0);
     tasks[i].queued = true; /* for its first step */
     store_relaxed(&tasks[i].in_use, 0);
     tasks[i].turn.count = 0;

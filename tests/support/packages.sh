@@ -11,6 +11,10 @@ want() {
     "$@" >/dev/null 2>&1 || missing="$missing $package"
 }
 
+has_http_parser() {
+    [ -e /usr/include/llhttp.h ] || [ -e /usr/include/http_parser.h ]
+}
+
 want_to_build() {
     want gcc command -v cc
     want libc6-dev test -e /usr/include/stdio.h
@@ -19,6 +23,8 @@ want_to_build() {
     want pkg-config command -v pkg-config
     want liburing-dev pkg-config --exists 'liburing >= 2.3'
     want libjemalloc-dev pkg-config --exists jemalloc
+    want libhttp-parser-dev has_http_parser
+    want libcjson-dev test -e /usr/include/cjson/cJSON.h
 }
 
 install_missing() {

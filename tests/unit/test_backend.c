@@ -1,17 +1,14 @@
 /*
  * test_backend.c - the two backends by themselves, without a loop: waiting, waking, operations, cancellation, closing
  *
- * $COIL_BACKEND says which of them is tested.
+ * $COIL_BACKEND says which coil__backend is tested.
  */
 #include "backend.h"
 
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
+
+#include "seccomp.h"
 
 #include "../../src/base/clock.h"
 
@@ -366,132 +363,13 @@ TEST(another_thread_can_close_a_backend)
     close(wake_fd);
 }
 
-/* --- choosing ------------------------------------------------------------------------------------------------- */
-
-TEST(the_environment_chooses_and_says_so)
-{
-    const char *word = getenv("COIL_BACKEND");
-    if (!word || !*word)
-        return;
-    open_backend();
-    ck_assert_str_eq(backend->ops->name, strcmp(word, "epoll") == 0 ? "epoll" : "io_uring");
-    ck_assert_str_eq(backend->reason, "asked for by COIL_BACKEND");
-    close_backend();
-}
-
-TEST(an_unknown_word_in_the_environment_is_refused)
-{
-    coil__backend *b;
-    const char *word = getenv("COIL_BACKEND");
-    char *before = word ? strdup(word) : NULL;
-    setenv("COIL_BACKEND", "kqueue", 1);
-    RAISES(-EINVAL, "unknown COIL_BACKEND 'kqueue' (uring, epoll, auto)",
-           coil__backend_open(COIL_BACKEND_AUTO, COIL_RING_DEFAULT, -1, &b));
-    unsetenv("COIL_BACKEND");
-    if (before)
-        setenv("COIL_BACKEND", before, 1);
-    free(before);
-}
-
-TEST(a_program_can_insist_on_epoll)
-{
-    coil__backend *b;
-    coil__list none;
-    coil__list_init(&none);
-    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    ck_assert_int_eq(coil__backend_open(COIL_BACKEND_EPOLL, COIL_RING_DEFAULT, fd, &b), 0);
-    ck_assert_str_eq(b->ops->name, "epoll");
-    ck_assert_str_eq(b->reason, "asked for by coil_loop_options");
-    b->ops->close(b, &none);
-    close(fd);
-}
-
-/* From now on this process gets @error from the system call @number. */
-static void forbid(int number, int error)
-{
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)number, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
-    ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
-}
-
-static bool forks(void)
-{
-    const char *word = getenv("CK_FORK");
-    return !word || strcmp(word, "no") != 0;
-}
-
-static void falls_back(const char *reason)
-{
-    unsetenv("COIL_BACKEND");
-    open_backend();
-    ck_assert_str_eq(backend->ops->name, "epoll");
-    ck_assert_str_eq(backend->reason, reason);
-    close_backend();
-}
-
-TEST(refused_io_uring_falls_back_to_epoll_and_says_why)
-{
-    if (!forks()) /* the filter would stay */
-        return;
-    forbid(SYS_io_uring_setup, EPERM);
-    falls_back("io_uring refused: EPERM, forbidden by a seccomp profile or kernel.io_uring_disabled");
-}
-
-TEST(a_kernel_without_io_uring_falls_back_to_epoll)
-{
-    if (!forks())
-        return;
-    forbid(SYS_io_uring_setup, ENOSYS);
-    falls_back("io_uring refused: ENOSYS, not in this kernel (or emulator, or seccomp profile)");
-}
-
-TEST(io_uring_that_can_be_set_up_but_not_entered_falls_back_to_epoll)
-{
-    if (!forks())
-        return;
-    forbid(SYS_io_uring_enter, EPERM);
-    unsetenv("COIL_BACKEND");
-    open_backend();
-    ck_assert_str_eq(backend->ops->name, "epoll");
-    close_backend();
-}
-
-TEST(who_insists_on_io_uring_is_told_that_it_is_refused)
-{
-    coil__backend *b;
-    if (!forks())
-        return;
-    forbid(SYS_io_uring_setup, EPERM);
-    RAISES(-EPERM, "io_uring refused: EPERM, forbidden by a seccomp profile or kernel.io_uring_disabled",
-           coil__backend_open(COIL_BACKEND_URING, COIL_RING_DEFAULT, -1, &b));
-}
-
-TEST(other_errors_do_not_fall_back)
-{
-    coil__backend *b;
-    if (!forks())
-        return;
-    int fd = dup(0);
-    struct rlimit usual, tight;
-    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &usual), 0);
-    tight = (struct rlimit){.rlim_cur = (rlim_t)fd, .rlim_max = usual.rlim_max};
-    close(fd);
-    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &tight), 0);
-    ck_assert_int_eq(coil__backend_open(COIL_BACKEND_AUTO, COIL_RING_DEFAULT, 0, &b), -EMFILE);
-    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &usual), 0); /* leak checkers open files at the end */
-}
+/* --- older kernels -------------------------------------------------------------------------------------------- */
 
 TEST(without_epoll_pwait2_a_wait_still_lasts_long_enough)
 {
     if (!forks())
         return;
-    forbid(SYS_epoll_pwait2, ENOSYS);
+    ck_assert_int_eq(forbid(SYS_epoll_pwait2, ENOSYS), 0);
     open_backend();
     int64_t start = coil__monotonic_ns();
     ck_assert_int_eq(waits(COIL_US(1300)), 0);

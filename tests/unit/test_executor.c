@@ -29,11 +29,12 @@ static int late_submit(coil_executor *executor, coil_job *job)
     return 0;
 }
 
-static void late_shutdown(coil_executor *executor, bool wait)
+static int late_shutdown(coil_executor *executor, int64_t timeout_ns)
 {
     late *l = coil_container_of(executor, late, executor);
     l->shutdowns++;
-    l->waits += wait;
+    l->waits += timeout_ns > 0;
+    return 0;
 }
 
 static void late_free(coil_executor *executor)

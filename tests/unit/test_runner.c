@@ -158,6 +158,20 @@ TEST(run_with_senseless_options_raises_and_drops)
     TRACE_IS("drop:it");
 }
 
+TEST(run_without_a_backend_drops_the_coroutine_and_reports_nothing_else)
+{
+    const char *before = getenv("COIL_BACKEND");
+    char *saved = before ? strdup(before) : NULL;
+    setenv("COIL_BACKEND", "kqueue", 1);
+    RAISES(-EINVAL, "unknown COIL_BACKEND 'kqueue' (uring, epoll, auto)", run_with(dropped(), NULL));
+    TRACE_IS("drop:it");
+    if (saved)
+        setenv("COIL_BACKEND", saved, 1);
+    else
+        unsetenv("COIL_BACKEND");
+    free(saved);
+}
+
 /* Runs @fn with the standard error in a pipe; @text gets what was written. */
 static int with_stderr(int (*fn)(void), char *text, size_t size)
 {

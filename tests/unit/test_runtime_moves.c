@@ -373,8 +373,10 @@ static int connect_in_vain(void *arg, void **result)
     snprintf(port, sizeof port, "%d", *(int *)arg);
     fetch_add_acq_rel(&visits, 1);
     COIL_TRY(coil_open_connection("127.0.0.1", port, &s));
-    finish(s); /* the backlog had room */
-    return 0;
+    coil_stream_close(s); /* the backlog had room */
+    int rc = coil_stream_wait_closed(s);
+    coil_stream_free(s);
+    return rc;
 }
 
 static int cancel_from_here(void *arg, void **result)

@@ -83,6 +83,48 @@ TASK_TEST(pools_start_a_thread_for_each_job_that_waits)
     end_pool(pool);
 }
 
+TASK_TEST(a_burst_of_completions_wakes_the_loop_at_most_once)
+{
+    nothing_counted_yet();
+    enum { JOBS = 64 };
+    coil_future *futures[JOBS];
+    coil_loop_stats before = {.size = sizeof before}, after = before;
+    coil_executor *pool;
+    OK(coil_thread_pool_new(4, &pool));
+    for (int i = 0; i < JOBS; i++)
+        futures[i] = submit_to(pool, answer, NULL);
+    coil_executor_shutdown(pool, true); /* all have been reported to the loop, which has not looked */
+    ck_assert_int_eq(runs, JOBS);
+    coil_loop_get_stats(this_loop(), &before);
+    for (int i = 0; i < JOBS; i++)
+        OK(coil_join(futures[i], NULL));
+    coil_loop_get_stats(this_loop(), &after);
+    ck_assert_uint_le(after.wakeups - before.wakeups, 1);
+    ck_assert_uint_le(after.iterations - before.iterations, 4); /* they came together */
+    end_pool(pool);
+}
+
+TASK_TEST(submitting_does_not_wait_for_busy_threads)
+{
+    nothing_counted_yet();
+    enum { JOBS = 2000 };
+    static coil_future *futures[JOBS];
+    gated g;
+    coil_executor *pool;
+    gated_init(&g);
+    OK(coil_thread_pool_new(1, &pool));
+    coil_future *first = submit_to(pool, wait_at_gate, &g);
+    pass(&g.running);
+    for (int i = 0; i < JOBS; i++)
+        futures[i] = submit_to(pool, answer, NULL);
+    ck_assert_int_eq(runs, 0);
+    sem_post(&g.gate);
+    OK(coil_join(first, NULL));
+    for (int i = 0; i < JOBS; i++)
+        OK(coil_join(futures[i], NULL));
+    end_pool(pool);
+}
+
 static int look_at_thread(void *arg, void **result)
 {
     (void)result;
@@ -181,13 +223,13 @@ TASK_TEST(shutdown_waits_no_longer_than_it_is_told_to)
     gated_init(&g);
     OK(coil_thread_pool_new(1, &pool));
     coil_future *job = submit_to(pool, wait_at_gate, &g);
-    OK(coil_thread_pool_shutdown(pool, 0));
+    OK(coil_executor_shutdown_within(pool, 0));
     RAISES(COIL_ERUNTIME, "cannot schedule new futures after shutdown",
            coil_loop_run_in_executor(this_loop(), pool, answer, NULL, &refused));
-    RAISES(-ETIMEDOUT, "", coil_thread_pool_shutdown(pool, COIL_MS(1)));
+    RAISES(-ETIMEDOUT, "", coil_executor_shutdown_within(pool, COIL_MS(1)));
     sem_post(&g.gate);
-    OK(coil_thread_pool_shutdown(pool, COIL_FOREVER));
-    OK(coil_thread_pool_shutdown(pool, COIL_MS(1)));
+    OK(coil_executor_shutdown_within(pool, COIL_FOREVER));
+    OK(coil_executor_shutdown_within(pool, COIL_MS(1)));
     ck_assert_uint_eq(coil__thread_pool_size(pool), 0);
     coil_executor_release(pool);
     OK(coil_await(job, NULL));

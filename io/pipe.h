@@ -1,0 +1,16 @@
+/*
+ * pipe.h - pipes inside: streams on descriptors that are nonblocking already; sockets are read and written like pipes
+ */
+#ifndef COIL_IO_PIPE_H
+#define COIL_IO_PIPE_H
+
+#include <coil/stream.h>
+
+/* Ignores SIGPIPE, if nobody has decided what it does. Writing to a pipe without reader is -EPIPE then. Any thread. */
+void coil__sigpipe_ignore(void);
+
+/* On the loop's thread. They take @fd, also on failure. @limit_bytes: 0: COIL_STREAM_LIMIT. Errors: -ENOMEM. */
+int coil__pipe_reader(coil_loop *loop, int fd, size_t limit_bytes, coil_stream **stream);
+int coil__pipe_writer(coil_loop *loop, int fd, coil_stream **stream);
+
+#endif

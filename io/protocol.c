@@ -1,0 +1,487 @@
+/*
+ * protocol.c - transports that call a program's protocol; see coil/protocol.h
+ *
+ * On the loop's thread; in a runtime on any worker. A coil__transport calls its owner with its latch held; a program's functions
+ * are called without, since they may do anything to the transport. The transport's own invariants allow for that: a
+ * receive that is being delivered stays `receiving`, and what is called is looked at anew afterwards.
+ *
+ * I1 transport.calling: the program's functions that are under way. connection_lost waits until there are none, and is
+ *    the last
+ * I2 pause_writing and resume_writing are called one at a time, by one loop (tell_writing) that ends when the program knows
+ *    how things stand; who finds it at work leaves it to it
+ * I3 nothing is called before connection_made. If the connection was lost before its turn came, the program never hears
+ *    of it; but a server's protocol, which somebody has to free, hears of both when the turn comes
+ *
+ * Source: asyncio.selector_events._SelectorSocketTransport of CPython 3.11.
+ */
+#include "protocol.h"
+
+#include <unistd.h>
+
+#include "connect.h"
+#include "sock.h"
+
+#include "../src/base/alloc.h"
+#include "../src/context.h"
+#include "../src/future.h"
+#include "../src/sync.h"
+
+struct coil_transport {
+    coil__transport transport;
+    const coil_protocol *protocol;
+    void *arg;
+    coil_context *context; /* that it was made in; owned */
+    coil__handle begin;    /* calls connection_made */
+    coil_future *made;     /* owned; NULL: nobody waits */
+    coil__transport_gone *gone;
+    void *owner;
+    coil_address peer, self;
+    coil_error *lost_error; /* while connection_lost has to wait; owned */
+    bool made_connection;   /* I3 */
+    bool lost_waits;        /* I1 */
+    bool telling, told;     /* I2; what the program was told last */
+    bool paused;            /* what it has still to be told */
+    bool orphaned;          /* goes by itself */
+};
+
+static coil_transport *outer(coil__transport *t)
+{
+    return coil_container_of(t, coil_transport, transport);
+}
+
+/* --- calling out ------------------------------------------------------------------------------------------------- */
+
+/* What is put aside while a program's function runs. */
+typedef struct outside {
+    coil__latch *latch; /* NULL: it was not locked, on a loop of its own */
+    coil_context *context;
+} outside;
+
+/* Held before, not after. */
+static outside step_out(coil_transport *t)
+{
+    coil__latch *latch = &t->transport.latch;
+    coil__current_state *current = coil__current();
+    /* [LATCH-2] relaxed: this thread holds it, or it is not locked at all since nobody shares the transport */
+    outside o = {load_relaxed(&latch->held) ? latch : NULL, current->context};
+    t->transport.calling++;
+    current->context = coil_context_retain(t->context);
+    coil__guard_leave(&(coil__guard){o.latch});
+    return o;
+}
+
+static void call_lost(coil_transport *t);
+
+static void step_in(coil_transport *t, const outside *o)
+{
+    coil__current_state *current = coil__current();
+    coil_context_release(current->context);
+    current->context = o->context;
+    if (o->latch)
+        (void)coil__guard_enter(o->latch); /* whoever has the guard gives it back */
+    if (--t->transport.calling == 0 && t->lost_waits)
+        call_lost(t);
+}
+
+/* A program's function has raised @rc. Not held. Gives the error. */
+static coil_error *report(coil_transport *t, const char *message, int rc)
+{
+    coil_error *e = coil_catch(rc);
+    coil_exception_context context = {.message = message, .error = e};
+    coil_loop_call_exception_handler(t->transport.loop, &context);
+    return e;
+}
+
+/* --- what the transport tells. Held ------------------------------------------------------------------------------ */
+
+static int get_buffer(coil__transport *inner, char **buf, size_t *n)
+{
+    coil_transport *t = outer(inner);
+    void *place = NULL;
+    size_t room = 0;
+    outside o = step_out(t);
+    int rc = t->protocol->get_buffer(t, &place, &room, t->arg);
+    if (rc == 0 && room == 0)
+        rc = coil_raise(-EINVAL, "get_buffer() returned an empty buffer");
+    if (rc < 0)
+        coil_error_release(report(t, "Fatal error: protocol.get_buffer() call failed.", rc));
+    step_in(t, &o);
+    *buf = place;
+    *n = room;
+    return rc;
+}
+
+static int buffer_updated(coil__transport *inner, const char *data, size_t n)
+{
+    coil_transport *t = outer(inner);
+    (void)data;
+    outside o = step_out(t);
+    int rc = t->protocol->buffer_updated(t, n, t->arg);
+    if (rc < 0)
+        coil_error_release(report(t, "Fatal error: protocol.buffer_updated() call failed.", rc));
+    step_in(t, &o);
+    return rc;
+}
+
+static int data_received(coil__transport *inner, const char *data, size_t n)
+{
+    coil_transport *t = outer(inner);
+    outside o = step_out(t);
+    int rc = t->protocol->data_received(t, data, n, t->arg);
+    if (rc < 0)
+        coil_error_release(report(t, "Fatal error: protocol.data_received() call failed.", rc));
+    step_in(t, &o);
+    return rc;
+}
+
+static bool eof_received(coil__transport *inner)
+{
+    coil_transport *t = outer(inner);
+    if (!t->protocol->eof_received)
+        return false;
+    outside o = step_out(t);
+    bool stays = t->protocol->eof_received(t, t->arg);
+    step_in(t, &o);
+    return stays;
+}
+
+/* I2 */
+static void tell_writing(coil_transport *t)
+{
+    if (t->telling)
+        return;
+    t->telling = true;
+    while (t->told != t->paused && !t->transport.lost) { /* I1 */
+        t->told = t->paused;
+        void (*tell)(coil_transport *, void *) = t->told ? t->protocol->pause_writing : t->protocol->resume_writing;
+        if (!tell)
+            continue;
+        outside o = step_out(t);
+        tell(t, t->arg);
+        step_in(t, &o);
+    }
+    t->telling = false;
+}
+
+static void pause_writing(coil__transport *inner)
+{
+    outer(inner)->paused = true;
+    tell_writing(outer(inner));
+}
+
+static void resume_writing(coil__transport *inner)
+{
+    outer(inner)->paused = false;
+    tell_writing(outer(inner));
+}
+
+/* I1. Held, and nothing is being called. */
+static void call_lost(coil_transport *t)
+{
+    coil_error *error = t->lost_error;
+    t->lost_error = NULL;
+    t->lost_waits = false;
+    if (t->made_connection && t->protocol->connection_lost) { /* I3 */
+        outside o = step_out(t);
+        t->protocol->connection_lost(t, error, t->arg);
+        step_in(t, &o);
+    }
+    coil_error_release(error);
+    if (t->orphaned)
+        t->transport.abandoned = true; /* who has called goes on to look whether all is over */
+}
+
+static void connection_lost(coil__transport *inner, coil_error *error)
+{
+    coil_transport *t = outer(inner);
+    t->lost_error = coil_error_retain(error);
+    t->lost_waits = true;
+    if (t->transport.calling == 0 && (t->made_connection || !t->orphaned)) /* I3 */
+        call_lost(t);
+}
+
+static void release(coil__transport *inner)
+{
+    coil_transport *t = outer(inner);
+    coil__transport_gone *gone = t->gone;
+    void *owner = t->owner;
+    coil_context_release(t->context);
+    coil_release(t->made);
+    if (gone)
+        gone(owner); /* who may have looked at it to the last */
+    coil__free(t);
+}
+
+static const coil__protocol plain = {
+    .data_received = data_received,
+    .eof_received = eof_received,
+    .pause_writing = pause_writing,
+    .resume_writing = resume_writing,
+    .connection_lost = connection_lost,
+    .release = release,
+};
+
+static const coil__protocol buffered = {
+    .get_buffer = get_buffer,
+    .data_received = buffer_updated,
+    .eof_received = eof_received,
+    .pause_writing = pause_writing,
+    .resume_writing = resume_writing,
+    .connection_lost = connection_lost,
+    .release = release,
+};
+
+/* --- making ------------------------------------------------------------------------------------------------------ */
+
+static void call_made(coil_transport *t)
+{
+    COIL__GUARD(&t->transport.latch);
+    if (t->transport.lost && !t->lost_waits) /* I3: by another worker, where the creation was cancelled */
+        return;
+    t->made_connection = true;
+    outside o = step_out(t);
+    int rc = t->protocol->connection_made(t, t->arg);
+    if (rc < 0)
+        coil_error_release(report(t, "Exception in callback", rc));
+    step_in(t, &o);
+}
+
+static void run_begin(coil__handle *h)
+{
+    coil_transport *t = coil_container_of(h, coil_transport, begin);
+    coil_future *made = t->made;
+    t->made = NULL;
+    call_made(t);
+    coil__transport_start(&t->transport);
+    if (made)
+        (void)coil__future_finish(made, NULL, NULL);
+    coil_release(made);
+}
+
+/* The loop is closed: nothing was made. */
+static void discard_begin(coil__handle *h)
+{
+    coil_transport *t = coil_container_of(h, coil_transport, begin);
+    if (t->orphaned)
+        coil__transport_abandon(&t->transport);
+    coil_error_release(t->lost_error);
+    t->lost_error = NULL;
+    coil__transport_start(&t->transport);
+}
+
+static const coil__handle_ops begin_ops = {run_begin, discard_begin, "transport: connection made"};
+
+static int check(const coil_protocol *p)
+{
+    bool one_way = !p->data_received != !p->get_buffer;
+    if (!p->connection_made || !one_way || (p->get_buffer && !p->buffer_updated))
+        return coil_raise(-EINVAL, "a protocol has connection_made, and data_received or get_buffer with buffer_updated");
+    return 0;
+}
+
+static coil_transport *new_transport(coil_loop *loop, const coil_protocol *protocol, void *arg, int fd)
+{
+    int rc = 0;
+    coil_transport *t = coil__calloc(sizeof *t);
+    if (!t)
+        return NULL;
+    t->context = coil__context_copy_current(&rc);
+    if (rc < 0) {
+        coil__free(t);
+        return NULL;
+    }
+    t->protocol = protocol;
+    t->arg = arg;
+    coil__handle_init(&t->begin, &begin_ops);
+    coil__sock_names(fd, &t->self, &t->peer);
+    coil__wire wire = {.in = fd, .out = fd, .socket = true};
+    coil__transport_init(&t->transport, protocol->get_buffer ? &buffered : &plain, loop, &wire);
+    return t;
+}
+
+int coil__protocol_open(coil_loop *loop, const coil_protocol *protocol, void *arg, int fd, coil__transport_gone *gone,
+                        void *owner, coil_future *made, coil_transport **transport)
+{
+    int rc = check(protocol);
+    coil_transport *t = rc == 0 ? new_transport(loop, protocol, arg, fd) : NULL;
+    if (!t) {
+        close(fd);
+        return rc < 0 ? rc : coil_raise(-ENOMEM, NULL);
+    }
+    t->gone = gone;
+    t->owner = owner;
+    t->orphaned = gone != NULL;
+    t->made = made ? coil_retain(made) : NULL;
+    coil__transport_hold(&t->transport);
+    *transport = t;
+    coil__loop_ready(loop, &t->begin);
+    return 0;
+}
+
+/* Waits for connection_made. Takes @fd. */
+static int open_and_wait(coil_loop *loop, const coil_protocol *protocol, void *arg, int fd, coil_transport **transport)
+{
+    coil_transport *t = NULL;
+    coil_future *made = coil__future_new(loop);
+    if (!made) {
+        close(fd);
+        return -ENOMEM;
+    }
+    int rc = coil__protocol_open(loop, protocol, arg, fd, NULL, NULL, made, &t);
+    if (rc == 0) {
+        rc = coil_await(made, NULL);
+        if (rc < 0)
+            coil_transport_free(t);
+        else
+            *transport = t;
+    }
+    coil_release(made);
+    return rc;
+}
+
+int coil_create_connection(const coil_protocol *protocol, void *arg, const char *host, const char *port,
+                           const coil_connect_options *options, coil_transport **transport)
+{
+    coil_connect_options o;
+    int fd;
+    COIL_TRY(coil__task_may_wait());
+    COIL_TRY(check(protocol));
+    COIL_TRY(coil__connect_options(options, &o));
+    coil_loop *loop = coil__running_loop();
+    COIL_TRY(coil__connect(loop, host, port, &o, &fd));
+    return open_and_wait(loop, protocol, arg, fd, transport);
+}
+
+int coil_create_unix_connection(const coil_protocol *protocol, void *arg, const char *path,
+                                const coil_connect_options *options, coil_transport **transport)
+{
+    coil_connect_options o;
+    int fd;
+    COIL_TRY(coil__task_may_wait());
+    COIL_TRY(check(protocol));
+    COIL_TRY(coil__connect_options(options, &o));
+    coil_loop *loop = coil__running_loop();
+    COIL_TRY(coil__connect_unix(loop, path, &o, &fd));
+    return open_and_wait(loop, protocol, arg, fd, transport);
+}
+
+static int prepare_accepted(const coil_protocol *protocol, int fd, const coil_connect_options *options)
+{
+    coil_connect_options o;
+    COIL_TRY(coil__task_may_wait());
+    COIL_TRY(check(protocol));
+    COIL_TRY(coil__connect_options(options, &o));
+    COIL_TRY(coil__adopt_socket(fd, SOCK_STREAM, "Stream Socket"));
+    return coil_sock_set_options(fd, &o.socket);
+}
+
+int coil_connect_accepted_socket(const coil_protocol *protocol, void *arg, int fd, const coil_connect_options *options,
+                                 coil_transport **transport)
+{
+    int rc = prepare_accepted(protocol, fd, options);
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    return open_and_wait(coil__running_loop(), protocol, arg, fd, transport);
+}
+
+void coil__protocol_kill(coil_transport *t)
+{
+    coil__transport_kill(&t->transport);
+}
+
+/* --- what programs ask for --------------------------------------------------------------------------------------- */
+
+int coil_transport_write(coil_transport *t, const void *data, size_t n)
+{
+    return coil__transport_write(&t->transport, data, n);
+}
+
+int coil_transport_writelines(coil_transport *t, const struct iovec *pieces, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        COIL_TRY(coil__transport_write(&t->transport, pieces[i].iov_base, pieces[i].iov_len));
+    return 0;
+}
+
+int coil_transport_write_eof(coil_transport *t)
+{
+    return coil__transport_write_eof(&t->transport);
+}
+
+void coil_transport_pause_reading(coil_transport *t)
+{
+    COIL__GUARD(&t->transport.latch);
+    if (!t->transport.reading_paused && !t->transport.closing)
+        coil__transport_pause_reading(&t->transport);
+}
+
+void coil_transport_resume_reading(coil_transport *t)
+{
+    COIL__GUARD(&t->transport.latch);
+    if (t->transport.reading_paused && !t->transport.closing)
+        coil__transport_resume_reading(&t->transport);
+}
+
+/* A const transport's latch. */
+static coil__latch *latch_of(const coil_transport *t)
+{
+    return &((coil_transport *)(uintptr_t)t)->transport.latch;
+}
+
+bool coil_transport_is_reading(const coil_transport *t)
+{
+    COIL__GUARD(latch_of(t));
+    return !t->transport.closing && !t->transport.reading_paused;
+}
+
+int coil_transport_set_write_buffer_limits(coil_transport *t, size_t high, size_t low)
+{
+    return coil__transport_set_limits(&t->transport, high, low ? low : high / 4);
+}
+
+void coil_transport_get_write_buffer_limits(const coil_transport *t, size_t *high, size_t *low)
+{
+    COIL__GUARD(latch_of(t));
+    *high = t->transport.high;
+    *low = t->transport.low;
+}
+
+size_t coil_transport_get_write_buffer_size(const coil_transport *t)
+{
+    COIL__GUARD(latch_of(t));
+    return coil__transport_buffered(&t->transport);
+}
+
+void coil_transport_close(coil_transport *t)
+{
+    coil__transport_close(&t->transport);
+}
+
+void coil_transport_abort(coil_transport *t)
+{
+    coil__transport_abort(&t->transport);
+}
+
+bool coil_transport_is_closing(const coil_transport *t)
+{
+    COIL__GUARD(latch_of(t));
+    return t->transport.closing;
+}
+
+void coil_transport_peername(const coil_transport *t, coil_address *address)
+{
+    *address = t->peer;
+}
+
+void coil_transport_sockname(const coil_transport *t, coil_address *address)
+{
+    *address = t->self;
+}
+
+void coil_transport_free(coil_transport *t)
+{
+    if (t)
+        coil__transport_abandon(&t->transport);
+}
