@@ -348,29 +348,47 @@ int coil_stream_reader_readexactly(coil_stream_reader *r, void *buf, size_t n)
 static const char not_found[] = "Separator is not found, and chunk exceed the limit";
 static const char found_late[] = "Separator is found, but chunk is longer than limit";
 
+/* What a call reads up to: the separator whose end comes first. */
+typedef struct separators {
+    const struct iovec *all;
+    size_t count, shortest, longest;
+} separators;
+
 /* How a search for a separator has ended. */
 typedef struct finding {
     size_t offset;       /* of the separator; at an overrun: bytes to consume */
+    size_t end;          /* of the separator */
     const char *overrun; /* asyncio's message, with COIL_ELIMITOVERRUN */
 } finding;
 
+static bool look_for(const char *data, size_t size, size_t from, const separators *s, finding *f)
+{
+    bool found = false;
+    for (size_t i = 0; i < s->count; i++) {
+        size_t n = s->all[i].iov_len;
+        const char *hit = memmem(data + from, size - from, s->all[i].iov_base, n);
+        size_t offset = hit ? (size_t)(hit - data) : 0;
+        if (!hit || (found && offset + n >= f->end))
+            continue;
+        *f = (finding){.offset = offset, .end = offset + n, .overrun = found_late};
+        found = true;
+    }
+    return found;
+}
+
 /*
- * Looks for a separator until it is there. COIL_EINCOMPLETEREAD at the end of the stream and COIL_ELIMITOVERRUN are
+ * Looks for a separator until there is one. COIL_EINCOMPLETEREAD at the end of the stream and COIL_ELIMITOVERRUN are
  * returned without an error object, for the caller to raise or to handle.
  */
-static int find(coil_stream_reader *r, const char *separator, size_t n, finding *f, coil__guard *guard)
+static int find(coil_stream_reader *r, const separators *s, finding *f, coil__guard *guard)
 {
     size_t searched = 0;
     for (;;) {
         size_t size = coil__bytes_size(&r->buffer);
-        if (size >= searched + n) { /* size may have shrunk: somebody else has read meanwhile */
-            const char *first = coil__bytes_first(&r->buffer);
-            const char *hit = memmem(first + searched, size - searched, separator, n);
-            if (hit) {
-                *f = (finding){.offset = (size_t)(hit - first), .overrun = found_late};
+        if (size >= searched + s->shortest) { /* size may have shrunk: somebody else has read meanwhile */
+            if (look_for(coil__bytes_first(&r->buffer), size, searched, s, f))
                 return f->offset > r->limit ? COIL_ELIMITOVERRUN : 0;
-            }
-            searched = size + 1 - n;
+            searched = size >= s->longest ? size + 1 - s->longest : 0;
             *f = (finding){.offset = searched, .overrun = not_found};
             if (searched > r->limit)
                 return COIL_ELIMITOVERRUN;
@@ -381,31 +399,53 @@ static int find(coil_stream_reader *r, const char *separator, size_t n, finding 
     }
 }
 
-static int read_until(coil_stream_reader *r, const void *separator, size_t separator_bytes, const char **data,
-                      size_t *n, coil__guard *guard)
+static int read_until(coil_stream_reader *r, const separators *s, const char **data, size_t *n, coil__guard *guard)
 {
     finding f = {0};
     COIL_TRY(raise_exception(r, guard));
-    int rc = find(r, separator, separator_bytes, &f, guard);
+    int rc = find(r, s, &f, guard);
     if (rc == COIL_EINCOMPLETEREAD)
         return raise_incomplete(r, -1, guard);
     if (rc == COIL_ELIMITOVERRUN)
         return raise_error(coil__error_limit_overrun(f.overrun, f.offset), guard);
     if (rc < 0)
         return rc;
-    lend(r, f.offset + separator_bytes, data, n);
-    consume(r, f.offset + separator_bytes);
+    lend(r, f.end, data, n);
+    consume(r, f.end);
     return 0;
+}
+
+/* The length of the shortest and of the longest; why they are none, or NULL. */
+static const char *measure(separators *s)
+{
+    if (s->count == 0)
+        return "Separator should contain at least one element";
+    s->shortest = s->longest = s->all[0].iov_len;
+    for (size_t i = 1; i < s->count; i++) {
+        size_t n = s->all[i].iov_len;
+        s->shortest = n < s->shortest ? n : s->shortest;
+        s->longest = n > s->longest ? n : s->longest;
+    }
+    return s->shortest == 0 ? "Separator should be at least one-byte string" : NULL;
+}
+
+int coil_stream_reader_readuntil_any(coil_stream_reader *r, const struct iovec *all, size_t count, const char **data,
+                                     size_t *n)
+{
+    coil__guard guard;
+    separators s = {.all = all, .count = count};
+    const char *none = measure(&s);
+    COIL_TRY(begin(r, &guard));
+    int rc = none ? 0 : read_until(r, &s, data, n, &guard);
+    coil__guard_leave(&guard);
+    return none ? coil_raise(-EINVAL, "%s", none) : rc;
 }
 
 int coil_stream_reader_readuntil(coil_stream_reader *r, const void *separator, size_t separator_bytes,
                                  const char **data, size_t *n)
 {
-    coil__guard guard;
-    COIL_TRY(begin(r, &guard));
-    int rc = separator_bytes > 0 ? read_until(r, separator, separator_bytes, data, n, &guard) : 0;
-    coil__guard_leave(&guard);
-    return separator_bytes > 0 ? rc : coil_raise(-EINVAL, "Separator should be at least one-byte string");
+    struct iovec one = {.iov_base = (void *)(uintptr_t)separator, .iov_len = separator_bytes};
+    return coil_stream_reader_readuntil_any(r, &one, 1, data, n);
 }
 
 /* Drops a line that is too long, with its newline if that has been found. */
@@ -416,11 +456,13 @@ static int drop_line(coil_stream_reader *r, const finding *f, coil__guard *guard
     return coil_raise(-EINVAL, "%s", f->overrun);
 }
 
+static const separators newline = {&(const struct iovec){"\n", 1}, 1, 1, 1};
+
 static int read_line(coil_stream_reader *r, const char **line, size_t *n, coil__guard *guard)
 {
     finding f = {0};
     COIL_TRY(raise_exception(r, guard));
-    int rc = find(r, "\n", 1, &f, guard);
+    int rc = find(r, &newline, &f, guard);
     if (rc == COIL_ELIMITOVERRUN)
         return drop_line(r, &f, guard);
     if (rc < 0 && rc != COIL_EINCOMPLETEREAD)

@@ -185,6 +185,11 @@ int coil_stream_readuntil(coil_stream *s, const void *separator, size_t separato
     return coil_stream_reader_readuntil(&s->reader, separator, separator_bytes, data, n);
 }
 
+int coil_stream_readuntil_any(coil_stream *s, const struct iovec *separators, size_t count, const char **data, size_t *n)
+{
+    return coil_stream_reader_readuntil_any(&s->reader, separators, count, data, n);
+}
+
 int coil_stream_readline(coil_stream *s, const char **line, size_t *n)
 {
     return coil_stream_reader_readline(&s->reader, line, n);

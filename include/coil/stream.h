@@ -8,6 +8,8 @@
 #ifndef COIL_STREAM_H
 #define COIL_STREAM_H
 
+#include <sys/uio.h>
+
 #include <coil/loop.h>
 COIL_BEGIN
 
@@ -64,6 +66,13 @@ COIL_IN_TASK COIL_SUSPENDS int coil_stream_reader_readuntil(coil_stream_reader *
                                                             size_t separator_bytes, const char **data, size_t *n);
 
 /**
+ * coil_stream_reader_readuntil_any - up to and with whichever of several separators ends first: readuntil of Python 3.13
+ * @separators: @count of them; borrows
+ */
+COIL_IN_TASK COIL_SUSPENDS int coil_stream_reader_readuntil_any(coil_stream_reader *reader, const struct iovec *separators,
+                                                                size_t count, const char **data, size_t *n);
+
+/**
  * coil_stream_reader_readline - a line with its newline; the last one may lack it; 0 bytes at the end
  * @line: lends @n bytes, valid until the next call on the reader
  *
@@ -92,6 +101,8 @@ COIL_IN_TASK COIL_SUSPENDS int coil_stream_read_all(coil_stream *stream, char **
 COIL_IN_TASK COIL_SUSPENDS int coil_stream_readexactly(coil_stream *stream, void *buf, size_t n);
 COIL_IN_TASK COIL_SUSPENDS int coil_stream_readuntil(coil_stream *stream, const void *separator,
                                                      size_t separator_bytes, const char **data, size_t *n);
+COIL_IN_TASK COIL_SUSPENDS int coil_stream_readuntil_any(coil_stream *stream, const struct iovec *separators,
+                                                         size_t count, const char **data, size_t *n);
 COIL_IN_TASK COIL_SUSPENDS int coil_stream_readline(coil_stream *stream, const char **line, size_t *n);
 COIL_ON_LOOP bool coil_stream_at_eof(const coil_stream *stream);
 

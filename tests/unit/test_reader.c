@@ -93,6 +93,64 @@ TASK_TEST(a_long_separator_is_found_across_pieces)
     coil_stream_reader_free(r);
 }
 
+static void reads_until_any(coil_stream_reader *r, const char *a, const char *b, const char *text)
+{
+    struct iovec separators[] = {{(void *)(uintptr_t)a, strlen(a)}, {(void *)(uintptr_t)b, strlen(b)}};
+    const char *data;
+    size_t n;
+    OK(coil_stream_reader_readuntil_any(r, separators, 2, &data, &n));
+    ck_assert_uint_eq(n, strlen(text));
+    ck_assert_mem_eq(data, text, n);
+}
+
+TASK_TEST(of_several_separators_the_one_that_ends_first_counts)
+{
+    coil_stream_reader *r = new_reader(100);
+    feed(r, "line 1\nline 2\r");
+    reads_until_any(r, "\r", "\n", "line 1\n");
+    reads_until_any(r, "\r", "\n", "line 2\r");
+    feed(r, "ABCD");
+    reads_until_any(r, "CD", "BC", "ABC");
+    feed(r, "X"); /* "DX" */
+    reads_until_any(r, "a long one", "X", "DX");
+    coil_stream_reader_free(r);
+}
+
+static int read_until_any_into_trace(void *arg, void **result)
+{
+    (void)result;
+    reads_until_any(arg, "a long separator", "end", "xx a long separator");
+    note("found");
+    return 0;
+}
+
+TASK_TEST(a_long_one_of_several_separators_is_found_across_pieces)
+{
+    coil_stream_reader *r = new_reader(100);
+    feed(r, "xx a long");
+    coil_task *reading = spawn(coil_coro_of(read_until_any_into_trace, r));
+    turns(2);
+    feed(r, " separ");
+    turns(2);
+    feed(r, "ator end");
+    OK(coil_join(reading, NULL));
+    TRACE_IS("found");
+    coil_stream_reader_free(r);
+}
+
+TASK_TEST(separators_that_make_no_sense_are_refused)
+{
+    coil_stream_reader *r = new_reader(100);
+    struct iovec separators[] = {{(void *)(uintptr_t)"x", 1}, {NULL, 0}};
+    const char *data;
+    size_t n;
+    RAISES(-EINVAL, "Separator should contain at least one element",
+           coil_stream_reader_readuntil_any(r, separators, 0, &data, &n));
+    RAISES(-EINVAL, "Separator should be at least one-byte string",
+           coil_stream_reader_readuntil_any(r, separators, 2, &data, &n));
+    coil_stream_reader_free(r);
+}
+
 TASK_TEST(lent_bytes_stay_until_the_next_reading_call)
 {
     coil_stream_reader *r = new_reader(1000000);
