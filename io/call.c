@@ -128,12 +128,8 @@ int coil__call_await(coil_loop *loop, coil__call *c)
     coil__task *t = coil__current()->task;
     if (coil_unlikely(load_relaxed(&t->must_cancel))) /* [TASK-2] asked for before this call: nothing is begun */
         COIL_TRY(coil__task_yield(t));
-    bool offload = needs_thread(loop, c->op.kind);
-    c->op.res = offload ? coil__op_injected(loop) : 0;
-    if (coil_unlikely(c->op.res < 0))
-        return 0; /* a test wants it to fail; the backend sees to those that it gets */
     c->op.res = -ECANCELED; /* until it has a result: a call that raises may have one all the same */
-    COIL_TRY(offload ? coil__call_offload(loop, c) : await_backend(loop, t, c));
+    COIL_TRY(needs_thread(loop, c->op.kind) ? coil__call_offload(loop, c) : await_backend(loop, t, c));
     return was_cancelled(c) ? meet_cancel(t) : 0;
 }
 

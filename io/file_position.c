@@ -6,7 +6,6 @@
  *
  * Source: Python's io.BufferedReader.
  */
-#define _GNU_SOURCE /* memrchr */
 #include "file.h"
 
 #include <string.h>

@@ -143,6 +143,11 @@ static void wait_for_thread(offloaded *o)
 int coil__call_offload(coil_loop *loop, coil__call *c)
 {
     coil__task *t = coil__current()->task;
+    int failure = coil__op_injected(loop);
+    if (coil_unlikely(failure < 0)) {
+        c->op.res = failure;
+        return 0;
+    }
     offloaded *o = new_offloaded(loop, c);
     if (!o)
         return coil_raise(-ENOMEM, NULL);

@@ -186,15 +186,19 @@ size_t coil__op_deliver(coil__backend *b, coil__list *ready)
 
 /* --- receiving many times ------------------------------------------------------------------------------------- */
 
-static int take(coil__backend *b, struct coil__op *op, const char **data)
+/* There is nothing more to take: for now, or because it has completed. */
+static int end_of_taking(struct coil__op *op)
 {
-    if (op->first != COIL__NO_BUFFER)
-        return (int)b->ops->take(b, op, data);
     op->announced = false;
     if (!op->finished)
         return -EAGAIN;
     op->finished = false;
     return op->res;
+}
+
+static int take(coil__backend *b, struct coil__op *op, const char **data)
+{
+    return op->first != COIL__NO_BUFFER ? (int)b->ops->take(b, op, data) : end_of_taking(op);
 }
 
 int coil__op_take(struct coil__op *op, const char **data)
@@ -240,11 +244,7 @@ int coil__op_take_accepted(struct coil__op *op)
     if (a->first < a->count)
         return a->fds[a->first++];
     a->first = a->count = 0;
-    op->announced = false;
-    if (!op->finished)
-        return -EAGAIN;
-    op->finished = false;
-    return op->res;
+    return end_of_taking(op);
 }
 
 bool coil__op_rest(struct coil__op *op)

@@ -104,7 +104,7 @@ static int start_client(coil_server *s, coil_stream *stream)
     coil_task_options o = {.size = sizeof o, .stack_bytes = s->options.stack_bytes};
     coil_task *task = NULL;
     coil_coro coro = coil_coro_make(run_client, c, drop_client, 0, "client_connected_cb");
-    int rc = coil_loop_create_task(s->loop, coro, &o, &task); /* on failure it has dropped the coil__client */
+    int rc = coil_loop_create_task(s->loop, coro, &o, &task); /* on failure it has dropped the client */
     end_start(s, c, task);
     return rc;
 }

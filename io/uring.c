@@ -431,6 +431,13 @@ static void take_answers(uring *u)
     }
 }
 
+/* Takes all of them: the ring is about to go. */
+static void take_last_answers(uring *u)
+{
+    while (coil__uring_first(&u->ring))
+        take_answers(u);
+}
+
 /*
  * Takes visible completions; then makes the requests that have to be made again, each once: making room for
  * them may bring the next that has to be, or complete one that is still in the list.
@@ -582,6 +589,7 @@ static int uring_attach(coil__backend *b)
     if (is_owner(u))
         return 0;
     COIL__GUARD(&b->latch);
+    take_last_answers(u);
     reap(u);
     struct io_uring old = u->ring;
     int rc = set_up(u);
@@ -644,7 +652,7 @@ static void uring_close(coil__backend *b, coil__list *ready)
 {
     uring *u = uring_of(b);
     cancel_all(u);
-    reap(u);
+    take_last_answers(u);
     if (is_owner(u))
         drain(u);
     io_uring_queue_exit(&u->ring);

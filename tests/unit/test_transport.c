@@ -16,7 +16,7 @@
 
 #include "../../io/stream.h"
 
-enum { CHUNK = 256 * 1024, MANY = 700, SOME = 60 };
+enum { CHUNK = 256 * 1024, MANY = 700, CROWD = 4 * COIL__BATCH, SOME = 60 };
 
 /* A stream, and a plain socket that is connected to it. */
 typedef struct wired {
@@ -559,6 +559,52 @@ TEST(a_loop_goes_on_in_another_thread_with_what_was_received)
         unwire_kept();
         coil_loop_free(loop);
         ck_assert_int_eq(open_descriptors(), before);
+    }
+}
+
+static wired crowd[CROWD];
+
+static int wire_crowd(void *arg, void **result)
+{
+    (void)arg, (void)result;
+    for (int i = 0; i < CROWD; i++)
+        crowd[i] = wire_here(COIL_STREAM_LIMIT);
+    turns(2);
+    return 0;
+}
+
+static int crowd_takes_all(void *arg, void **result)
+{
+    (void)arg, (void)result;
+    for (int i = 0; i < CROWD; i++) {
+        takes_all(&crowd[i]);
+        unwire(&crowd[i]);
+    }
+    return 0;
+}
+
+static void *run_for_an_iteration(void *loop)
+{
+    coil_loop_stop(loop);
+    OK(coil_loop_run_forever(loop));
+    return NULL;
+}
+
+/* The first thread has more completions than one wait collects: the ring goes with it, they do not. */
+TEST(what_a_thread_has_not_collected_goes_on_with_the_loop)
+{
+    for (int iterations = 1; iterations <= 3; iterations++) {
+        coil_loop *loop = new_test_loop();
+        OK(coil_loop_run_until_complete(loop, coil_coro_of(wire_crowd, NULL), NULL));
+        for (int i = 0; i < CROWD; i++)
+            sends(&crowd[i], 1);
+        for (int i = 0; i < iterations; i++) {
+            pthread_t thread;
+            ck_assert_int_eq(pthread_create(&thread, NULL, run_for_an_iteration, loop), 0);
+            pthread_join(thread, NULL);
+        }
+        OK(coil_loop_run_until_complete(loop, coil_coro_of(crowd_takes_all, NULL), NULL));
+        coil_loop_free(loop);
     }
 }
 
