@@ -18,8 +18,9 @@ struct fault {
     int code;
 };
 
+_Atomic unsigned coil__faults;
+
 static void fault_submit(coil__backend *b, struct coil__op *op);
-static int fault_inject(coil__backend *b);
 static void fault_close(coil__backend *b, coil__list *ready);
 
 /* NULL: no failure is to come. */
@@ -30,30 +31,41 @@ static struct fault *fault_of(const coil__backend *b)
     return (struct fault *)(uintptr_t)coil_container_of(b->ops, const struct fault, ops);
 }
 
+static void free_fault(struct fault *f)
+{
+    coil__free(f);
+    fetch_sub_acq_rel(&coil__faults, 1); /* [FAULT-1] at least relaxed */
+}
+
 static void remove_fault(coil__backend *b, struct fault *f)
 {
     {
         COIL__GUARD(&f->loop->backend_latch);
         b->ops = f->real;
     }
-    coil__free(f);
+    free_fault(f);
 }
 
 /* Counts a request: the code that it fails with, or 0. */
-static int fault_inject(coil__backend *b)
+static int count_request(coil__backend *b)
 {
     struct fault *f = fault_of(b);
-    if (--f->left > 0)
+    if (!f || --f->left > 0)
         return 0;
     int code = f->code;
     remove_fault(b, f);
     return code;
 }
 
+int coil__op_inject(coil_loop *loop)
+{
+    return count_request(coil__here(loop)->backend);
+}
+
 static void fault_submit(coil__backend *b, struct coil__op *op)
 {
     const coil__backend_ops *real = fault_of(b)->real;
-    int code = fault_inject(b);
+    int code = count_request(b);
     if (code == 0) {
         real->submit(b, op);
         return;
@@ -68,7 +80,7 @@ static void fault_close(coil__backend *b, coil__list *ready)
 {
     struct fault *f = fault_of(b);
     b->ops = f->real;
-    coil__free(f);
+    free_fault(f);
     b->ops->close(b, ready);
 }
 
@@ -80,8 +92,8 @@ static int add_fault(coil_loop *loop, uint64_t n, int code)
     *f = (struct fault){
         .ops = *loop->backend->ops, .real = loop->backend->ops, .loop = loop, .left = n, .code = code};
     f->ops.submit = fault_submit;
-    f->ops.inject = fault_inject;
     f->ops.close = fault_close;
+    fetch_add_relaxed(&coil__faults, 1); /* [FAULT-1] */
     COIL__GUARD(&loop->backend_latch);
     loop->backend->ops = &f->ops;
     return 0;

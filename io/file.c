@@ -42,7 +42,10 @@ static int await_call(coil__call *c)
 int coil__file_call(coil__call *c, const char *what)
 {
     COIL_TRY(coil__task_may_wait());
-    return coil__call_result(coil__running_loop(), c, what);
+    coil_loop *loop = coil__running_loop();
+    if (c->op.kind == COIL__OP_FILE_READ || c->op.kind == COIL__OP_FILE_WRITE)
+        c->op.more = coil__buffers_find(loop, c->op.data, c->op.bytes);
+    return coil__call_result(loop, c, what);
 }
 
 /* --- opening, closing ---------------------------------------------------------------------------------------- */
@@ -209,7 +212,6 @@ int coil_file_pread(coil_file *file, void *buf, size_t cap, int64_t offset, size
     coil__call c;
     COIL_TRY(check_offset(offset));
     coil__file_init_transfer(&c, file, COIL__OP_FILE_READ, buf, cap, offset);
-    c.op.more = coil__buffers_find(coil__running_loop(), buf, cap);
     int res = coil__file_call(&c, "read");
     if (res < 0)
         return res;
@@ -224,7 +226,6 @@ int coil_file_pwrite(coil_file *file, const void *data, size_t n, int64_t offset
     for (size_t done = 0; done < n;) {
         coil__file_init_transfer(&c, file, COIL__OP_FILE_WRITE, (const char *)data + done, n - done,
                                  offset + (int64_t)done);
-        c.op.more = coil__buffers_find(coil__running_loop(), data, n);
         int res = coil__file_call(&c, "write");
         if (res < 0)
             return res;

@@ -131,10 +131,12 @@ int coil__op_try(struct coil__op *op);
  * For those who make a system call themselves, with coil__op_try(): the error that it fails with because a test wants
  * it to (fault.c), or 0. On a worker of @loop's.
  */
+extern _Atomic unsigned coil__faults; /* [FAULT-1] relaxed: backends with a failure to come; who wants one is on this thread */
+int coil__op_inject(coil_loop *loop);
+
 static inline int coil__op_injected(coil_loop *loop)
 {
-    const coil__backend *b = coil__here(loop)->backend;
-    return coil_likely(!b || !b->ops->inject) ? 0 : b->ops->inject(coil__here(loop)->backend);
+    return coil_likely(load_relaxed(&coil__faults) == 0) ? 0 : coil__op_inject(loop); /* [FAULT-1] */
 }
 
 /* POLLIN or POLLOUT: what @op waits for. */

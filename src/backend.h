@@ -45,8 +45,6 @@ typedef struct coil__backend_ops {
     int (*wait)(coil__backend *b, int64_t timeout_ns, coil__list *ready);
     /* Takes an operation. Never fails: what goes wrong becomes the operation's result. */
     void (*submit)(coil__backend *b, struct coil__op *op);
-    /* NULL, unless a test wants a request to fail (io/fault.c): counts one that is not submitted; a negative errno, or 0. */
-    int (*inject)(coil__backend *b);
     /*
      * Asks for cancellation of an operation in flight, under the latch. The operation still completes, with
      * -ECANCELED, or its result if that was first. What cannot be asked for now is left in `asked`.

@@ -330,4 +330,30 @@ TEST(outside_a_task_there_are_no_files)
     (void)caught(COIL_ENOLOOP);
 }
 
+static int open_the_file(void *arg, void **result)
+{
+    (void)result;
+    return coil_file_open(path, O_RDWR | O_CREAT, 0600, arg);
+}
+
+static int close_file(void *arg, void **result)
+{
+    (void)result;
+    return coil_file_close(arg);
+}
+
+TEST(a_file_that_was_opened_in_a_task_raises_outside_of_one)
+{
+    coil_file *file;
+    char buf[4];
+    size_t n;
+    make_directory();
+    OK(coil_run(coil_coro_of(open_the_file, &file), NULL));
+    ck_assert_int_eq(coil_file_pread(file, buf, sizeof buf, 0, &n), COIL_ENOLOOP);
+    ck_assert_int_eq(coil_file_pwrite(file, buf, sizeof buf, 0), COIL_ENOLOOP);
+    (void)caught(COIL_ENOLOOP);
+    OK(coil_run(coil_coro_of(close_file, file), NULL));
+    remove_directory();
+}
+
 COIL_TEST_MAIN("file_limits")
