@@ -3,9 +3,9 @@
  *
  * A watch is an operation that waits for readiness, made again after each call; so as with asyncio's selector the callback
  * runs in each iteration in which the descriptor is ready. On the loop's thread; in a runtime a watch stays on the worker that made
- * it, and others may remove it. The facade's shared_latch guards the list and `removed`.
+ * it, and others may remove it. The facade's shared_latch guards the table and `removed`.
  *
- * I1 a watch is in the loop's list until it is removed, and there until its handle has run or was discarded after that
+ * I1 a watch is in the loop's table until it is removed, and there until its handle has run or was discarded after that
  *
  * Source: asyncio.selector_events' _add_reader, _remove_reader and _process_events.
  */
@@ -13,6 +13,7 @@
 
 #include <coil/errno.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "op.h"
@@ -22,13 +23,50 @@
 
 typedef struct watch {
     struct coil__op op;
-    coil__node node; /* I1 */
     coil_loop *loop; /* held */
     coil_callback *fn;
     void *arg;
     coil_context *context; /* owned */
     bool removed;
 } watch;
+
+/* By descriptor: its reader and its writer; NULL for none. */
+struct coil__watches {
+    size_t count; /* descriptors */
+    watch *of[][2];
+};
+
+/* Held. The place of a watch, if the table is large enough. */
+static watch **place_of(coil_loop *loop, int fd, short events)
+{
+    struct coil__watches *all = loop->watches;
+    bool known = all && fd >= 0 && (size_t)fd < all->count;
+    return known ? &all->of[fd][events == POLLOUT] : NULL;
+}
+
+/* Held. The same, making the table larger; NULL without memory. */
+static watch **make_place(coil_loop *loop, int fd, short events)
+{
+    size_t count = loop->watches ? loop->watches->count : 0;
+    if ((size_t)fd >= count) {
+        size_t larger = (size_t)fd + 1 > 2 * count ? (size_t)fd + 1 : 2 * count;
+        struct coil__watches *all = coil__realloc(loop->watches, sizeof *all + larger * sizeof all->of[0]);
+        if (!all)
+            return NULL;
+        memset(all->of + count, 0, (larger - count) * sizeof all->of[0]);
+        all->count = larger;
+        loop->watches = all;
+    }
+    return place_of(loop, fd, events);
+}
+
+/* Held. It is in the table no more. */
+static void leave_table(watch *w)
+{
+    watch **place = place_of(w->loop, w->op.fd, w->op.events);
+    if (*place == w) /* another one may have taken it */
+        *place = NULL;
+}
 
 static void free_watch(watch *w)
 {
@@ -50,7 +88,7 @@ static bool arm_again(watch *w)
 {
     COIL__GUARD(&w->loop->shared_latch);
     if (w->op.res < 0)
-        coil__node_unlink(&w->node);
+        leave_table(w);
     bool goes_on = !w->removed && w->op.res >= 0;
     if (goes_on)
         arm(w);
@@ -88,7 +126,7 @@ static void discard_watch(coil__handle *h)
 {
     watch *w = coil_container_of(h, watch, op.handle);
     coil__guard guard = coil__guard_enter(&w->loop->shared_latch);
-    coil__node_unlink(&w->node);
+    leave_table(w);
     coil__guard_leave(&guard);
     free_watch(w);
 }
@@ -129,19 +167,29 @@ static watch *new_watch(coil_loop *loop, int fd, short events, coil_callback *fn
     return w;
 }
 
-/* Held. Takes the watch of @fd out of the list: its handle frees it. */
-static bool remove_held(coil_loop *loop, int fd, short events)
+/* Held. Takes the watch out of its place, if there is one: its handle frees it. */
+static bool remove_from(watch **place)
 {
-    coil__list_foreach_safe(&loop->watches, n, next) {
-        watch *w = coil_container_of(n, watch, node);
-        if (w->op.fd != fd || w->op.events != events)
-            continue;
-        coil__node_unlink(n);
-        w->removed = true;
-        coil__op_cancel(loop, &w->op);
-        return true;
-    }
-    return false;
+    watch *w = place ? *place : NULL;
+    if (!w)
+        return false;
+    *place = NULL;
+    w->removed = true;
+    coil__op_cancel(w->loop, &w->op);
+    return true;
+}
+
+/* False without memory. */
+static bool put(watch *w)
+{
+    COIL__GUARD(&w->loop->shared_latch);
+    watch **place = make_place(w->loop, w->op.fd, w->op.events);
+    if (!place)
+        return false;
+    (void)remove_from(place);
+    *place = w;
+    arm(w);
+    return true;
 }
 
 static int add(coil_loop *loop, int fd, short events, coil_callback *fn, void *arg)
@@ -150,20 +198,17 @@ static int add(coil_loop *loop, int fd, short events, coil_callback *fn, void *a
     if (!coil_loop_is_running(loop))
         COIL_TRY(coil__loop_open_backend(loop));
     watch *w = new_watch(loop, fd, events, fn, arg);
-    if (!w)
-        return coil_raise(-ENOMEM, NULL);
-    coil__guard guard = coil__guard_enter(&loop->shared_latch);
-    (void)remove_held(loop, fd, events);
-    coil__list_append(&loop->watches, &w->node);
-    arm(w);
-    coil__guard_leave(&guard);
-    return 0;
+    if (w && put(w))
+        return 0;
+    if (w)
+        free_watch(w);
+    return coil_raise(-ENOMEM, NULL);
 }
 
 static bool take_out(coil_loop *loop, int fd, short events)
 {
     COIL__GUARD(&loop->shared_latch);
-    return remove_held(loop, fd, events);
+    return remove_from(place_of(loop, fd, events));
 }
 
 int coil_loop_add_reader(coil_loop *loop, int fd, coil_callback *fn, void *arg)

@@ -87,7 +87,6 @@ static void init(coil_loop *loop, const coil_loop_options *o)
     coil__list_init(&loop->fresh);
     coil__list_init(&loop->tasks);
     coil__list_init(&loop->agens);
-    coil__list_init(&loop->watches);
     coil__list_init(&loop->followers);
     loop->facade = loop;
     loop->options = *o;
@@ -592,6 +591,7 @@ static void destroy(coil_loop *loop)
     discard(&loop->ready);
     close(loop->wake_fd);
     coil__heap_fini(&loop->timers);
+    coil__free(loop->watches);
     coil__free(loop);
 }
 

@@ -88,7 +88,7 @@ struct coil_loop {
     coil__backend *backend;
     coil__latch shared_latch;      /* the facade's: guards what follows */
     coil__list agens;              /* asynchronous generators in use, in the order of their first use */
-    coil__list watches;            /* of add_reader and add_writer (io/watch.c) */
+    struct coil__watches *watches; /* of add_reader and add_writer (io/watch.c); NULL: none yet */
     coil__list followers;          /* of futures that are no tasks (follower.h) */
     coil_executor *executor;       /* the default one; a reference; NULL: not used yet */
     struct coil__port *port;       /* through which jobs on other threads come back; NULL: none yet */
