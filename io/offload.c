@@ -6,7 +6,9 @@
  *
  *   QUEUED  -> RUNNING    the executor's thread; it alone uses the call until ENDED
  *   RUNNING -> ENDED      the same thread; the call's frame may go from then on
- *   QUEUED  -> WITHDRAWN  the task was cancelled, or its loop is being freed; the job does nothing when its turn comes
+ *   QUEUED  -> WITHDRAWN  the task was cancelled, or its loop is being freed; the job does nothing when its turn comes.
+ *                         The call's result is what it was from the beginning, -ECANCELED; it is not touched: the job's
+ *                         turn may come at once, and then the waiting call goes on and its frame is gone
  *
  * I1 refs: the future's, and the job's. The future's own references: the waiting call's, and the callback's of the
  *    executor's future, until that has run or was discarded
@@ -57,10 +59,8 @@ static bool refuse_cancel(coil_future *f, coil_error *message)
 {
     offloaded *o = offloaded_of(f);
     (void)message;
-    if (change(o, QUEUED, WITHDRAWN)) {
-        o->call->op.res = -ECANCELED;
+    if (change(o, QUEUED, WITHDRAWN))
         (void)coil__future_finish(f, NULL, NULL);
-    }
     return false;
 }
 
