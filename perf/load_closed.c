@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#define WARM_UP_PERIODS_MAX 20
 #define BANDWIDTH_BYTES 4096 /* of messages from which on it is of interest */
 
 /* What the clocks said at one moment. */
@@ -100,16 +101,36 @@ static void report(load *l, load_mark before, load_mark after)
     load_add(l, ".loadgen_cpu", (double)(after.own_cpu_ns - before.own_cpu_ns) * 100 / wall_ns, "%");
 }
 
-/* A connection whose message was begun before the measurement and is not back at its end has been forgotten. */
+/* The first connection whose message was begun before @since_ns and is not back; `opened` if there is none. */
+static uint64_t first_waiting(const load *l, int64_t since_ns)
+{
+    uint64_t i = 0;
+    while (i < l->opened && l->conns[i].started_ns >= since_ns)
+        i++;
+    return i;
+}
+
+/* Who waits since before the measurement, at its end, has been forgotten. */
 static int check_progress(const load *l, int64_t since_ns)
 {
-    for (uint64_t i = 0; i < l->opened; i++) {
-        if (l->conns[i].started_ns < since_ns) {
-            fprintf(stderr, "# load: connection %" PRIu64 ": no answer during the whole measurement\n", i);
-            return -ETIMEDOUT;
-        }
+    uint64_t waiting = first_waiting(l, since_ns);
+    if (waiting == l->opened)
+        return 0;
+    fprintf(stderr, "# load: connection %" PRIu64 ": no answer during the whole measurement\n", waiting);
+    return -ETIMEDOUT;
+}
+
+/* Until all connections have been served in a period: a server may still be accepting the last when the first have been. */
+static int warm_up(load *l)
+{
+    int rc = run_for(l, LOAD_WARM_UP_NS / 2);
+    for (int periods = 0; rc == 0 && periods < WARM_UP_PERIODS_MAX; periods++) {
+        int64_t since = load_clock_ns(CLOCK_MONOTONIC);
+        rc = run_for(l, LOAD_WARM_UP_NS / 2);
+        if (first_waiting(l, since) == l->opened)
+            break;
     }
-    return 0;
+    return rc;
 }
 
 static void observe(const load *l, bool end)
@@ -122,7 +143,7 @@ int load_closed_measure(load *l)
 {
     int rc = start_all(l);
     if (rc == 0)
-        rc = run_for(l, LOAD_WARM_UP_NS);
+        rc = warm_up(l);
     if (rc < 0)
         return rc;
     observe(l, false);

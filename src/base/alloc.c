@@ -6,7 +6,9 @@
  *
  * I1 cache.free[c] chains cache.count[c] objects of (c + 1) * 16 bytes, each from coil__malloc on its own: any thread may
  *    free what another allocated, and a thread that ends gives its cache back object by object
- * I2 count[c] <= CACHED_MAX: a thread that only frees does not hoard
+ * I2 count[c] <= COIL__MAGAZINE
+ * I3 full[c] chains COIL__MAGAZINE more of them, or is NULL. With that between the free list and the depot, a thread that
+ *    allocates and frees around the edge of a magazine does not go to the depot each time
  */
 #include "alloc.h"
 
@@ -19,17 +21,16 @@
 #include <stdlib.h>
 #endif
 
-enum { GRANULE = 16, CLASSES = COIL_OBJECT_BYTES_MAX / GRANULE, CACHED_MAX = 4096 };
+#include "depot.h"
 
-struct object {
-    struct object *next;
-};
+enum { GRANULE = 16, CLASSES = COIL_OBJECT_BYTES_MAX / GRANULE };
 
 struct cache {
     uint64_t fail_in; /* the fail_in-th next allocation fails; 0: none */
     bool registered;  /* the thread's end empties it */
-    struct object *free[CLASSES];
+    struct coil__object *free[CLASSES];
     uint32_t count[CLASSES];
+    struct coil__object *full[CLASSES]; /* I3 */
 };
 
 static _Thread_local struct cache cache __attribute__((tls_model("initial-exec")));
@@ -105,15 +106,21 @@ void coil__object_free(void *p, size_t bytes)
 static pthread_key_t exit_key;
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 
+static void free_all(struct coil__object *first)
+{
+    for (struct coil__object *o = first, *next; o; o = next) {
+        next = o->next;
+        free(o);
+    }
+}
+
 static void empty_cache(void *unused)
 {
     (void)unused;
     for (int c = 0; c < CLASSES; c++) {
-        for (struct object *o = cache.free[c], *next; o; o = next) {
-            next = o->next;
-            free(o);
-        }
-        cache.free[c] = NULL;
+        free_all(cache.free[c]);
+        free_all(cache.full[c]);
+        cache.free[c] = cache.full[c] = NULL;
         cache.count[c] = 0;
     }
     cache.registered = false; /* another destructor may free objects yet: then this one runs again */
@@ -138,14 +145,36 @@ static size_t class_of(size_t bytes)
     return bytes ? (bytes - 1) / GRANULE : 0;
 }
 
+/* The free list is empty: takes the other one, or a magazine of the depot. False: there is none. */
+static __attribute__((noinline)) bool refill(size_t c)
+{
+    struct coil__object *magazine = cache.full[c] ? cache.full[c] : coil__depot_take(c);
+    cache.full[c] = NULL;
+    if (!magazine)
+        return false;
+    cache.free[c] = magazine;
+    cache.count[c] = COIL__MAGAZINE;
+    return true;
+}
+
+/* The free list is as long as it may be: it becomes the other one, which goes to the depot. */
+static __attribute__((noinline)) void unload(size_t c)
+{
+    if (cache.full[c] && !coil__depot_put(c, cache.full[c]))
+        free_all(cache.full[c]);
+    cache.full[c] = cache.free[c];
+    cache.free[c] = NULL;
+    cache.count[c] = 0;
+}
+
 __attribute__((noinline)) void *coil__object_alloc(size_t bytes)
 {
     size_t c = class_of(bytes);
-    struct object *o = cache.free[c];
-    if (coil_unlikely(!o))
+    if (coil_unlikely(!cache.free[c]) && !refill(c))
         return coil__malloc((c + 1) * GRANULE);
     if (coil_unlikely(injected_failure()))
         return NULL;
+    struct coil__object *o = cache.free[c];
     cache.free[c] = o->next;
     cache.count[c]--;
     return o;
@@ -153,14 +182,12 @@ __attribute__((noinline)) void *coil__object_alloc(size_t bytes)
 
 __attribute__((noinline)) void coil__object_free(void *p, size_t bytes)
 {
-    struct object *o = p;
+    struct coil__object *o = p;
     size_t c = class_of(bytes);
     if (coil_unlikely(!o))
         return;
-    if (coil_unlikely(cache.count[c] >= CACHED_MAX)) {
-        free(o); /* I2 */
-        return;
-    }
+    if (coil_unlikely(cache.count[c] == COIL__MAGAZINE)) /* I2 */
+        unload(c);
     if (coil_unlikely(!cache.registered))
         register_thread();
     o->next = cache.free[c];

@@ -9,9 +9,9 @@
  * many descriptors are open as in the beginning, and the log holds what it should.
  */
 #define _GNU_SOURCE /* struct statx */
+#include "../support/descriptors.h"
 #include "storm.h"
 
-#include <dirent.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -36,16 +36,6 @@ static coil_file *shared;
 static _Atomic unsigned next_number;
 static uint64_t appended[TASKS];
 static _Atomic uint64_t calls, raised, timeouts;
-
-static int open_descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
 
 /* The call's outcome; true if it was cancelled, by somebody who said so. */
 static bool interrupted(owner *o, int rc)

@@ -8,7 +8,6 @@
  */
 #include "../support/stress.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -176,16 +175,6 @@ static int signaller(void *arg, void **result)
 }
 
 /* --- rounds ------------------------------------------------------------------------------------------------------- */
-
-static int open_descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
 
 static void run_round(void)
 {

@@ -9,7 +9,6 @@
  */
 #include "../support/stress.h"
 
-#include <dirent.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -37,16 +36,6 @@ static struct {
     bool wild;
     uint64_t bytes, rounds;
 } r;
-
-static int open_descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
 
 static unsigned char byte_at(uint64_t i)
 {
@@ -359,8 +348,7 @@ static void run_cancelled(void)
     create_and_cancel(&s);
     if (!s.begun)
         close(ends[0]);
-    while (open_descriptors() > before)
-        stress_ok(coil_sleep(COIL_US(50)));
+    (void)stress_descriptors_settle(before);
     unsigned told = load_acquire(&s.made); /* [STRESS-4] */
     if (told > 0)
         stress_ok(coil_event_wait(s.lost));
@@ -371,26 +359,14 @@ static void run_cancelled(void)
     close(ends[1]);
 }
 
-/* A descriptor is closed when the kernel has let go of it, which may be a little after the connection was lost. */
-static int settled(int at_most)
-{
-    int now = open_descriptors();
-    for (int i = 0; i < 1000 && (now > at_most || i < 5); i++) {
-        stress_ok(coil_sleep(COIL_MS(1)));
-        now = open_descriptors();
-    }
-    MUST(now <= at_most);
-    return now;
-}
-
 static int run_rounds(void *arg, void **result)
 {
-    int before = -1;
+    int before = INT_MAX;
     (void)arg, (void)result;
     for (; stress_time_left(); r.rounds++) {
         r.wild = r.rounds % 2;
         run_pairs();
-        before = before < 0 ? settled(INT_MAX) : settled(before);
+        before = stress_descriptors_settle(before);
         for (int i = 0; i < 20 && r.wild; i++)
             run_cancelled();
     }

@@ -10,7 +10,6 @@
 #define _GNU_SOURCE /* pipe2, memfd_create */
 #include "../support/stress.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -37,16 +36,6 @@ static struct {
     int listener;
     uint64_t seed;
 } r;
-
-static int open_descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
 
 /* --- who can be cancelled --------------------------------------------------------------------------------------- */
 

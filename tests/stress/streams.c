@@ -11,7 +11,6 @@
  */
 #include "../support/stress.h"
 
-#include <dirent.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -399,16 +398,6 @@ static int wild_client(void *arg, void **result)
  * -------------------------------------------------------------------------------------------------------------
  */
 
-static int open_descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
 static void run_clients(connection *links)
 {
     coil_task *tasks[CLIENTS];
@@ -489,15 +478,6 @@ static void run_round(void)
     end_round(server);
 }
 
-/* Waits until there are no more descriptors than before, or the alarm comes. Returns how many there are. */
-static int until_closed(int before)
-{
-    int now;
-    while ((now = open_descriptors()) > before)
-        stress_ok(coil_sleep(COIL_MS(1)));
-    return now;
-}
-
 static int run(void *arg, void **result)
 {
     unsigned rounds = 0;
@@ -508,7 +488,7 @@ static int run(void *arg, void **result)
     for (; rounds == 0 || stress_time_left(); rounds++) {
         alarm(ROUND_SECONDS);
         run_round();
-        before = until_closed(before);
+        before = stress_descriptors_settle(before);
     }
     printf("%u rounds, %" PRIu64 " bytes\n", rounds, load_relaxed(&r.bytes)); /* [STRESS-2] */
     return 0;

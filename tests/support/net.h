@@ -8,22 +8,12 @@
 #define COIL_TEST_NET_H
 
 #include "coil_test.h"
+#include "descriptors.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static inline int open_descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
 
 /* A test in a task that ends with as many open descriptors as it began with. */
 #define NET_TEST(name)                                \

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "descriptors.h"
+
 #define STRESS_UNUSED __attribute__((unused))
 
 static uint64_t stress_seed;
@@ -98,6 +100,22 @@ static STRESS_UNUSED void stress_begin(int argc, char **argv)
     stress_end = stress_now() + seconds;
     printf("%.1f s, %u workers, seed %" PRIu64 "\n", seconds, stress_options.workers, stress_seed);
     fflush(stdout);
+}
+
+/*
+ * Waits until no more descriptors are open than @most: one is closed when the kernel has let go of it, which may be a little
+ * after the loss of its connection. Returns how many there are. Shows them if they stay.
+ */
+static STRESS_UNUSED int stress_descriptors_settle(int most)
+{
+    double until = stress_now() + 10;
+    int now;
+    while ((now = open_descriptors()) > most && stress_now() < until)
+        stress_ok(coil_sleep(COIL_US(100)));
+    if (now > most)
+        print_descriptors();
+    MUST(now <= most);
+    return now;
 }
 
 /* A runtime's whole life. */

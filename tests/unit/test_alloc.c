@@ -4,9 +4,12 @@
 #include "base/alloc.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "coil_test.h"
+
+#include "base/depot.h"
 
 TEST(strdup_copies_the_text)
 {
@@ -85,6 +88,54 @@ TEST(objects_may_be_freed_on_another_thread)
     ck_assert_int_eq(pthread_create(&thread, NULL, free_them_all, NULL), 0);
     ck_assert_int_eq(pthread_join(thread, NULL), 0);
 }
+
+#ifndef COIL_PLAIN_OBJECTS
+
+enum { PASSED_ON = 1000 };
+
+static void *passed_on[PASSED_ON];
+
+/* Frees what it is given, and lives on: its cache is not emptied. */
+static void *free_and_stay(void *barrier)
+{
+    for (int i = 0; i < PASSED_ON; i++)
+        coil__object_free(passed_on[i], 400);
+    pthread_barrier_wait(barrier);
+    pthread_barrier_wait(barrier);
+    return NULL;
+}
+
+static int by_address(const void *a, const void *b)
+{
+    uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
+    return (x > y) - (x < y);
+}
+
+TEST(what_another_thread_has_freed_is_used_again)
+{
+    pthread_t thread;
+    pthread_barrier_t barrier;
+    pthread_barrier_init(&barrier, NULL, 2);
+    for (int i = 0; i < PASSED_ON; i++)
+        passed_on[i] = coil__object_alloc(400);
+    ck_assert_int_eq(pthread_create(&thread, NULL, free_and_stay, &barrier), 0);
+    pthread_barrier_wait(&barrier);
+    qsort(passed_on, PASSED_ON, sizeof *passed_on, by_address);
+    void *again[PASSED_ON];
+    int old = 0;
+    for (int i = 0; i < PASSED_ON; i++) {
+        again[i] = coil__object_alloc(400);
+        old += bsearch(&again[i], passed_on, PASSED_ON, sizeof *passed_on, by_address) != NULL;
+    }
+    pthread_barrier_wait(&barrier);
+    pthread_join(thread, NULL);
+    ck_assert_int_ge(old, PASSED_ON - 3 * COIL__MAGAZINE); /* but for two magazines that its cache keeps, and a part of one */
+    for (int i = 0; i < PASSED_ON; i++)
+        coil__object_free(again[i], 400);
+    pthread_barrier_destroy(&barrier);
+}
+
+#endif
 
 TEST(the_nth_next_allocation_fails_and_only_that)
 {
