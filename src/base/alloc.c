@@ -4,9 +4,9 @@
  * Called from any thread. The thread-local cache is touched only inside the functions of this file, which are never
  * inlined and never suspend: a task that moves to another thread between two calls finds the new thread's cache.
  *
- * I1 cache.free[c] chains cache.count[c] objects of (c + 1) * 16 bytes, each from coil__malloc on its own: any thread may
- *    free what another allocated, and a thread that ends gives its cache back object by object
- * I2 count[c] <= COIL__MAGAZINE
+ * I1 cache.free[c] chains COIL__MAGAZINE - cache.room[c] objects of (c + 1) * 16 bytes, each from coil__malloc on its own:
+ *    any thread may free what another allocated, and a thread that ends gives its cache back object by object
+ * I2 until the thread has registered its end, its cache has neither objects nor room
  * I3 full[c] chains COIL__MAGAZINE more of them, or is NULL. With that between the free list and the depot, a thread that
  *    allocates and frees around the edge of a magazine does not go to the depot each time
  */
@@ -29,7 +29,7 @@ struct cache {
     uint64_t fail_in; /* the fail_in-th next allocation fails; 0: none */
     bool registered;  /* the thread's end empties it */
     struct coil__object *free[CLASSES];
-    uint32_t count[CLASSES];
+    uint32_t room[CLASSES]; /* I1, I2 */
     struct coil__object *full[CLASSES]; /* I3 */
 };
 
@@ -121,7 +121,7 @@ static void empty_cache(void *unused)
         free_all(cache.free[c]);
         free_all(cache.full[c]);
         cache.free[c] = cache.full[c] = NULL;
-        cache.count[c] = 0;
+        cache.room[c] = 0; /* I2 */
     }
     cache.registered = false; /* another destructor may free objects yet: then this one runs again */
 }
@@ -132,11 +132,14 @@ static void make_exit_key(void)
     coil_assert(rc == 0);
 }
 
-/* Without memory for the key's value the cache is lost with its thread, no more. */
-static __attribute__((noinline, cold)) void register_thread(void)
+/* I2. Without memory for the key's value the cache is lost with its thread, no more. */
+static void register_thread(void)
 {
     pthread_once(&exit_once, make_exit_key);
-    cache.registered = pthread_setspecific(exit_key, &cache) == 0;
+    (void)pthread_setspecific(exit_key, &cache);
+    cache.registered = true;
+    for (int c = 0; c < CLASSES; c++)
+        cache.room[c] = COIL__MAGAZINE;
 }
 
 static size_t class_of(size_t bytes)
@@ -146,25 +149,31 @@ static size_t class_of(size_t bytes)
 }
 
 /* The free list is empty: takes the other one, or a magazine of the depot. False: there is none. */
-static __attribute__((noinline)) bool refill(size_t c)
+static __attribute__((noinline, cold)) bool refill(size_t c)
 {
     struct coil__object *magazine = cache.full[c] ? cache.full[c] : coil__depot_take(c);
     cache.full[c] = NULL;
     if (!magazine)
         return false;
+    if (!cache.registered)
+        register_thread();
     cache.free[c] = magazine;
-    cache.count[c] = COIL__MAGAZINE;
+    cache.room[c] = 0;
     return true;
 }
 
-/* The free list is as long as it may be: it becomes the other one, which goes to the depot. */
-static __attribute__((noinline)) void unload(size_t c)
+/* There is no room: the free list becomes the other one, which goes to the depot. */
+static __attribute__((noinline, cold)) void make_room(size_t c)
 {
+    if (!cache.registered) {
+        register_thread();
+        return;
+    }
     if (cache.full[c] && !coil__depot_put(c, cache.full[c]))
         free_all(cache.full[c]);
     cache.full[c] = cache.free[c];
     cache.free[c] = NULL;
-    cache.count[c] = 0;
+    cache.room[c] = COIL__MAGAZINE;
 }
 
 __attribute__((noinline)) void *coil__object_alloc(size_t bytes)
@@ -176,7 +185,7 @@ __attribute__((noinline)) void *coil__object_alloc(size_t bytes)
         return NULL;
     struct coil__object *o = cache.free[c];
     cache.free[c] = o->next;
-    cache.count[c]--;
+    cache.room[c]++;
     return o;
 }
 
@@ -186,13 +195,11 @@ __attribute__((noinline)) void coil__object_free(void *p, size_t bytes)
     size_t c = class_of(bytes);
     if (coil_unlikely(!o))
         return;
-    if (coil_unlikely(cache.count[c] == COIL__MAGAZINE)) /* I2 */
-        unload(c);
-    if (coil_unlikely(!cache.registered))
-        register_thread();
+    if (coil_unlikely(cache.room[c] == 0))
+        make_room(c);
     o->next = cache.free[c];
     cache.free[c] = o;
-    cache.count[c]++;
+    cache.room[c]--;
 }
 
 #endif

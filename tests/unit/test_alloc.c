@@ -135,6 +135,29 @@ TEST(what_another_thread_has_freed_is_used_again)
     pthread_barrier_destroy(&barrier);
 }
 
+static void *allocate_one(void *place)
+{
+    *(void **)place = coil__object_alloc(400);
+    return NULL;
+}
+
+/* Under valgrind: what a thread has taken from the others, and never needed, is not lost with it. */
+TEST(a_thread_that_only_allocates_leaves_nothing_behind)
+{
+    enum { OBJECTS = 4 * COIL__MAGAZINE };
+    void *p[OBJECTS], *last = NULL;
+    pthread_t thread;
+    for (int i = 0; i < OBJECTS; i++)
+        p[i] = coil__object_alloc(400);
+    for (int i = 0; i < OBJECTS; i++)
+        coil__object_free(p[i], 400);
+    ck_assert_int_eq(pthread_create(&thread, NULL, allocate_one, &last), 0);
+    pthread_join(thread, NULL);
+    qsort(p, OBJECTS, sizeof *p, by_address);
+    ck_assert_ptr_nonnull(bsearch(&last, p, OBJECTS, sizeof *p, by_address)); /* it has come from the depot */
+    coil__object_free(last, 400);
+}
+
 #endif
 
 TEST(the_nth_next_allocation_fails_and_only_that)
