@@ -440,12 +440,8 @@ void coil_runtime_free(coil_runtime *runtime)
 int coil_runtime_run(const coil_runtime_options *options, coil_coro coro, void **result)
 {
     coil_runtime *rt;
-    int rc = 0;
-    if (!coro.fn)
-        rc = coil_raise(-EINVAL, "a coroutine was expected");
-    else if (coil__current()->loop)
-        rc = coil_raise(COIL_EBUSY, "asyncio.run() cannot be called from a running event loop");
-    else
+    int rc = coil__runner_check("asyncio.run()");
+    if (rc == 0)
         rc = coil_runtime_new(options, &rt);
     if (rc < 0) {
         coil_coro_drop(coro);

@@ -674,12 +674,23 @@ coil_coro coil_agen_close_coro(coil_agen *a)
 
 /* --- shutdown -------------------------------------------------------------------------------------------------- */
 
+/* Python's Exception, which these two, and groups that have one of them somewhere inside, are not. */
+static bool is_exception(int code, const coil_error *e)
+{
+    coil_error *const *errors;
+    size_t n = code == COIL_EGROUP ? coil_error_suberrors(e, &errors) : 0;
+    for (size_t i = 0; i < n; i++)
+        if (!is_exception(coil_error_code(errors[i]), errors[i]))
+            return false;
+    return code != -ECANCELED && code != COIL_EGENERATOREXIT;
+}
+
 static void report_failed(coil_loop *loop, const coil_outcome *outcomes, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         coil_exception_context context = {
             .message = "an error occurred during closing of asynchronous generator", .error = outcomes[i].error};
-        if (outcomes[i].code < 0 && outcomes[i].code != -ECANCELED && outcomes[i].code != COIL_EGENERATOREXIT)
+        if (outcomes[i].code < 0 && is_exception(outcomes[i].code, outcomes[i].error))
             coil_loop_call_exception_handler(loop, &context);
     }
 }

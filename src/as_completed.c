@@ -17,8 +17,8 @@
 #include "base/alloc.h"
 #include "base/refs.h"
 #include "distinct.h"
+#include "ending.h"
 #include "error.h"
-#include "follower.h"
 #include "loop.h"
 #include "queue.h"
 #include "task.h"
@@ -44,7 +44,7 @@ struct coil_as_completed {
     coil_loop *loop;   /* of the timer; NULL before the first step */
     coil__timer timer;
     coil_queue *done;  /* entries; NULL for one that timed out */
-    coil__follower follower;
+    coil__ending ending;
     entry entries[];
 };
 
@@ -53,7 +53,7 @@ static void release(coil_as_completed *it)
     if (!coil__refs_drop(&it->refs))
         return;
     if (it->loop)
-        coil__follower_leave(&it->follower, it->loop);
+        coil__ending_leave(&it->ending, it->loop);
     for (size_t i = 0; i < it->count; i++) {
         coil_release(it->entries[i].future);
         if (!it->started && !it->entries[i].aw.future)
@@ -182,9 +182,9 @@ static void set_waiting(coil_as_completed *it, entry *e)
 }
 
 /* The loop is going. */
-static void cut(coil__follower *f)
+static void cut(coil__ending *e)
 {
-    coil_as_completed *it = coil_container_of(f, coil_as_completed, follower);
+    coil_as_completed *it = coil_container_of(e, coil_as_completed, ending);
     coil__refs_take(&it->refs);
     for (size_t i = 0; i < it->count; i++)
         if (coil__future_remove_handle(it->entries[i].future, &it->entries[i].handle))
@@ -205,7 +205,7 @@ static int watch(coil_as_completed *it)
             release(it); /* I1 */
             return rc;
         }
-        coil__follower_join(&it->follower, e->future);
+        coil__ending_follow(&it->ending, e->future);
     }
     return 0;
 }
@@ -308,7 +308,7 @@ int coil_as_completed_new(const coil_awaitable *aws, size_t n, int64_t timeout_n
     coil__refs_init(&it->refs, 1);
     coil__latch_init(&it->latch);
     coil__timer_init(&it->timer, &timer_ops);
-    coil__follower_init(&it->follower, cut);
+    coil__ending_init(&it->ending, cut);
     it->timeout_ns = timeout_ns;
     add_entries(it, aws, n, &seen);
     coil__distinct_fini(&seen);

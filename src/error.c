@@ -86,6 +86,15 @@ coil_error *coil_error_new(int code, const char *format, ...)
     return e;
 }
 
+coil_error *coil__error_for_other_thread(coil_error *e)
+{
+    if (coil_error_code(e) != -ETIMEDOUT || is_bare(e) || e->payload)
+        return e;
+    coil_error *copy = new_with_text(-ETIMEDOUT, e->message);
+    coil_error_release(e);
+    return copy;
+}
+
 coil_error *coil_error_new_payload(int code, void *payload, void (*drop)(void *), const char *format, ...)
 {
     va_list args;

@@ -18,6 +18,12 @@ static inline void coil__error_drop(coil_error *e)
         coil_error_release(e);
 }
 
+/*
+ * The error that the other side of a thread gets: as in asyncio a TimeoutError of its own, unless it has a payload, and
+ * any other as it is. Takes and gives; NULL for none.
+ */
+coil_error *coil__error_for_other_thread(coil_error *e);
+
 /* IncompleteReadError: copies the @n bytes at @partial; @expected -1: unknown. Gives. */
 coil_error *coil__error_incomplete_read(const void *partial, size_t n, ssize_t expected);
 

@@ -238,7 +238,7 @@ static void copy_outcome(coil_job *job)
 {
     int rc;
     if (job->error)
-        rc = coil__future_fail(&job->future, job->error);
+        rc = coil__future_fail(&job->future, coil__error_for_other_thread(job->error));
     else
         rc = coil__future_finish(&job->future, job->value, job->drop);
     job->error = NULL;

@@ -27,11 +27,11 @@ void coil__future_init_uncounted(coil_future *f, const coil__future_class *class
     store_relaxed(&f->refs, 1); /* [REF-1] not shared yet */
     f->counted = 0;
     store_relaxed(&f->state, COIL__PENDING); /* [FUT-1] not shared yet */
-    store_relaxed(&f->log_traceback, false);
+    store_relaxed(&f->notice, COIL__NOTED);
     f->asked = f->round = 0;
     coil__latch_init(&f->latch);
     f->value = NULL;
-    f->drop = NULL;
+    store_relaxed(&f->drop, NULL); /* [FUT-3] not shared yet */
     f->error = NULL;
     f->cancel_message = NULL;
 }
@@ -53,8 +53,9 @@ static void discard_all(coil__list *callbacks)
 void coil__future_fini(coil_future *f)
 {
     discard_all(&f->callbacks);
-    if (f->drop && coil__future_state(f) == COIL__FINISHED)
-        f->drop(f->value);
+    coil__drop_fn *drop = load_relaxed(&f->drop); /* [FUT-3] nobody shares it any more */
+    if (drop && coil__future_state(f) == COIL__FINISHED)
+        drop(f->value);
     coil__error_drop(f->error);
     coil__error_drop(f->cancel_message);
     coil__loop_unhold(f->loop);
@@ -154,7 +155,7 @@ void coil_release(coil_future *f)
     coil_assert(load_relaxed(&f->refs) > 0);
     if (drop_reference(f) > 0)
         return;
-    if (coil_unlikely(load_relaxed(&f->log_traceback))) { /* [FUT-2] */
+    if (coil_unlikely(load_relaxed(&f->notice) == COIL__UNSEEN)) { /* [FUT-2] */
         report_unretrieved(f);
         if (drop_reference(f) > 0)
             return;
@@ -223,18 +224,18 @@ static inline bool begin_transition(coil_future *f, const _Atomic bool *unless, 
     return false;
 }
 
-int coil__future_finish_unless(coil_future *f, const _Atomic bool *unless, void *value, void (*drop)(void *))
+int coil__future_finish_unless(coil_future *f, const _Atomic bool *unless, void *value, coil__drop_fn *drop)
 {
     coil__guard guard;
     if (!begin_transition(f, unless, &guard))
         return COIL_EINVALIDSTATE;
     f->value = value;
-    f->drop = drop;
+    store_relaxed(&f->drop, drop);            /* [FUT-3] before the state, which publishes it */
     store_release(&f->state, COIL__FINISHED); /* [FUT-1] */
     return schedule_callbacks(f, &guard);
 }
 
-int coil__future_finish(coil_future *f, void *value, void (*drop)(void *))
+int coil__future_finish(coil_future *f, void *value, coil__drop_fn *drop)
 {
     return coil__future_finish_unless(f, NULL, value, drop);
 }
@@ -247,8 +248,8 @@ int coil__future_fail(coil_future *f, coil_error *error)
         return COIL_EINVALIDSTATE;
     }
     f->error = error;
-    f->drop = NULL;
-    store_relaxed(&f->log_traceback, true);   /* [FUT-2] before the state, which publishes it */
+    store_relaxed(&f->drop, NULL);            /* [FUT-3] */
+    store_relaxed(&f->notice, COIL__UNSEEN);  /* [FUT-2] before the state, which publishes it */
     store_release(&f->state, COIL__FINISHED); /* [FUT-1] */
     return schedule_callbacks(f, &guard);
 }
@@ -379,7 +380,7 @@ bool coil_future_is_task(const coil_future *f)
 
 bool coil_future_exception_unretrieved(const coil_future *f)
 {
-    return load_relaxed(&f->log_traceback); /* [FUT-2] */
+    return load_relaxed(&f->notice) == COIL__UNSEEN; /* [FUT-2] */
 }
 
 coil_error *coil__future_make_cancelled_error(coil_future *f)
@@ -435,20 +436,23 @@ int coil_future_exception(coil_future *f, coil_error **error)
     return 0;
 }
 
-int coil__future_take(coil_future *f, void **value, void (**drop)(void *))
+int coil__future_take(coil_future *f, void **value, coil__drop_fn **drop)
 {
     COIL_TRY(coil_future_result(f, NULL));
     coil_future *owner = value_owner(f);
     {
         COIL__GUARD(&owner->latch);
         *value = owner->value;
-        *drop = owner->drop;
-        if (!owner->drop) /* a borrowed value stays for the others */
+        *drop = load_relaxed(&owner->drop); /* [FUT-3] under the latch */
+        if (!*drop) /* a borrowed value stays for the others */
             return 0;
         owner->value = NULL;
-        owner->drop = NULL;
+        store_release(&owner->drop, NULL); /* [FUT-3] release: who sees it, without the latch, sees no value either */
     }
-    f->value = NULL; /* what a shielding future shows */
+    if (f != owner) {
+        COIL__GUARD(&f->latch);
+        f->value = NULL; /* what a shielding future shows */
+    }
     return 0;
 }
 

@@ -10,6 +10,9 @@
  * [FUT-1] state is stored with release under the latch, and may be loaded with acquire without it: who sees a final state
  * sees value, drop and error. Of these only what can change later (the saved error, a value that is taken) needs the latch.
  *
+ * [FUT-3] whose value was taken has neither value nor drop: drop is cleared last, with release. Who loads it with acquire and
+ * finds none may use the value without the latch: it is borrowed and stays, or NULL.
+ *
  * I1 callbacks is empty unless the state is PENDING
  * I2 error: FINISHED: what it raised, or NULL. CANCELLED: the saved error object that the first retrieval hands out
  *    (asyncio's _cancelled_exc), or NULL
@@ -31,6 +34,14 @@ typedef struct coil__future_class {
     coil_future *(*owner)(coil_future *f);               /* whose value it shows; NULL: its own */
 } coil__future_class;
 
+typedef void coil__drop_fn(void *value);
+
+enum coil__notice {
+    COIL__NOTED,    /* nothing of what follows */
+    COIL__UNSEEN,   /* holds an error that nobody has looked at: asyncio's log_traceback */
+    COIL__SHUNNED,  /* pending; once a task awaited it that cannot: asyncio's _asyncio_future_blocking, left behind */
+};
+
 struct coil_future {
     const coil__future_class *class;
     coil__list callbacks; /* I1 */
@@ -38,11 +49,11 @@ struct coil_future {
     _Atomic uint32_t refs;
     uint32_t counted; /* callbacks that get a reference to the future when they are scheduled */
     _Atomic uint8_t state;
-    _Atomic bool log_traceback; /* holds an error that nobody has looked at */
+    _Atomic uint8_t notice;     /* enum coil__notice */
     uint8_t asked, round;       /* of a task, see task.h */
     coil__latch latch;          /* guards the transition and the callbacks; of a task also what task.h says */
     void *value;
-    void (*drop)(void *);
+    _Atomic(coil__drop_fn *) drop; /* [FUT-3] */
     coil_error *error;          /* I2; owned */
     coil_error *cancel_message; /* what cancel was given, as a -ECANCELED error; owned */
 };
@@ -62,7 +73,8 @@ static inline bool coil__future_pending(const coil_future *f)
 /* Somebody has taken notice of its error. */
 static inline void coil__future_looked_at(coil_future *f)
 {
-    store_relaxed(&f->log_traceback, false); /* [FUT-2] relaxed: read by the last release, which the count orders */
+    if (load_relaxed(&f->notice) == COIL__UNSEEN)      /* [FUT-2] relaxed: read by the last release, which the count orders */
+        store_relaxed(&f->notice, COIL__NOTED);
 }
 
 /* For those who embed a future. */
@@ -77,8 +89,8 @@ coil_future *coil__future_new(coil_loop *loop);
  * Transitions; @error and @message are taken. 0; COIL_EINVALIDSTATE, without a current error, if the future was not pending
  * any more: then the value stays the caller's; COIL_ELOOPCLOSED if there were callbacks and the loop is closed.
  */
-int coil__future_finish(coil_future *f, void *value, void (*drop)(void *));
-int coil__future_finish_unless(coil_future *f, const _Atomic bool *unless, void *value, void (*drop)(void *));
+int coil__future_finish(coil_future *f, void *value, coil__drop_fn *drop);
+int coil__future_finish_unless(coil_future *f, const _Atomic bool *unless, void *value, coil__drop_fn *drop);
 int coil__future_fail(coil_future *f, coil_error *error);
 int coil__future_set_cancelled(coil_future *f, coil_error *message, coil_error *cancelled_error);
 
@@ -107,6 +119,6 @@ int coil__future_add_counted_handle(coil_future *f, coil__handle *h);
 bool coil__future_remove_handle(coil_future *f, coil__handle *h);
 
 /* coil_future_take(), also telling how to drop the value: for those who pass it on. */
-int coil__future_take(coil_future *f, void **value, void (**drop)(void *));
+int coil__future_take(coil_future *f, void **value, coil__drop_fn **drop);
 
 #endif

@@ -22,8 +22,8 @@
 #include "base/alloc.h"
 #include "current.h"
 #include "distinct.h"
+#include "ending.h"
 #include "error.h"
-#include "follower.h"
 #include "loop.h"
 #include "task.h"
 
@@ -51,7 +51,7 @@ struct gather {
     canceller *cancellers;
     bool return_exceptions;
     size_t count;
-    coil__follower follower;
+    coil__ending ending;
     coil_outcome *outcomes; /* I3 */
     child children[];       /* I3 */
 };
@@ -64,7 +64,7 @@ static coil_future *future_of(const gather *g, size_t i)
 static void gather_free(coil_future *f)
 {
     gather *g = coil_container_of(f, gather, future);
-    coil__follower_leave(&g->follower, f->loop);
+    coil__ending_leave(&g->ending, f->loop);
     for (size_t i = 0; i < g->count; i++) {
         if (g->outcomes)
             coil_error_release(g->outcomes[i].error);
@@ -197,9 +197,9 @@ static const coil__future_class gather_class = {.name = "Future", .cancel = gath
 /* --- making -------------------------------------------------------------------------------------------------------------- */
 
 /* The loop is going. */
-static void cut(coil__follower *f)
+static void cut(coil__ending *e)
 {
-    gather *g = coil_container_of(f, gather, follower);
+    gather *g = coil_container_of(e, gather, ending);
     coil_retain(&g->future);
     for (size_t i = 0; i < g->count; i++)
         if (g->children[i].future && coil__future_remove_handle(g->children[i].future, &g->children[i].handle))
@@ -219,7 +219,7 @@ static int add_child(gather *g, size_t i, const coil_awaitable *aw, coil_loop *l
     if (rc < 0)
         coil_release(&g->future); /* I1 */
     else
-        coil__follower_join(&g->follower, c->future);
+        coil__ending_follow(&g->ending, c->future);
     return rc;
 }
 
@@ -241,7 +241,7 @@ static gather *gather_new(coil_loop *loop, size_t n, bool return_exceptions)
     }
     coil__future_init(&g->future, &gather_class, loop);
     coil__latch_init(&g->latch);
-    coil__follower_init(&g->follower, cut);
+    coil__ending_init(&g->ending, cut);
     g->building = true;
     g->count = n;
     g->outcomes = outcomes;

@@ -20,9 +20,9 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "context.h"
+#include "ending.h"
 #include "error.h"
 #include "executor.h"
-#include "follower.h"
 #include "place.h"
 #include "signals.h"
 #include "step.h"
@@ -87,7 +87,7 @@ static void init(coil_loop *loop, const coil_loop_options *o)
     coil__list_init(&loop->fresh);
     coil__list_init(&loop->tasks);
     coil__list_init(&loop->agens);
-    coil__list_init(&loop->followers);
+    coil__list_init(&loop->endings);
     loop->facade = loop;
     loop->options = *o;
     loop->clock = o->clock ? o->clock : &monotonic;
@@ -384,7 +384,10 @@ static void run_handle_timed(coil_loop *loop, coil__handle *h)
     else
         snprintf(what, sizeof what, "<%s>", h->ops->what);
     int64_t start = coil_loop_time(loop);
+    store_relaxed(&loop->timed, true); /* [SET-1] */
     run_quietly(loop, h);
+    store_relaxed(&loop->timed, false);
+    store_relaxed(&loop->direct, !load_relaxed(&loop->debug)); /* it may have ended debug mode */
     int64_t took = coil_loop_time(loop) - start;
     if (took < load_relaxed(&loop->slow_callback_ns)) /* [SET-1] */
         return;
@@ -618,7 +621,7 @@ void coil_loop_free(coil_loop *loop)
     coil__loop_hold(loop);
     coil__step_unwind_all(loop);
     coil__agens_forget(loop);
-    coil__followers_cut(loop);
+    coil__endings_run(loop);
     loop->handler = NULL; /* what they point to may be gone when the last future reports */
     loop->options.default_exception_handler = NULL;
     loop->freed = true;
@@ -647,10 +650,12 @@ void coil_loop_call_exception_handler(coil_loop *loop, const coil_exception_cont
 {
     coil_error **slot = coil__error_slot(), *saved = *slot; /* the handler must not disturb who is raising something */
     *slot = NULL;
-    if (!loop->handler) {
+    void *arg;
+    coil_exception_handler *handler = coil_loop_get_exception_handler(loop, &arg);
+    if (!handler) {
         coil_loop_default_exception_handler(loop, context);
     } else {
-        coil_error *e = coil_catch(loop->handler(loop, context, loop->handler_arg));
+        coil_error *e = coil_catch(handler(loop, context, arg));
         coil_exception_context failed = {.message = "Unhandled error in exception handler", .error = e};
         if (e)
             coil_loop_default_exception_handler(loop, &failed);
@@ -671,23 +676,26 @@ void coil__loop_report_callback(coil_loop *loop, int rc)
 
 void coil_loop_set_exception_handler(coil_loop *loop, coil_exception_handler *handler, void *arg)
 {
+    COIL__GUARD(&loop->shared_latch);
     loop->handler = handler;
     loop->handler_arg = arg;
 }
 
 coil_exception_handler *coil_loop_get_exception_handler(coil_loop *loop, void **arg)
 {
+    COIL__GUARD(&loop->shared_latch);
     if (arg)
         *arg = loop->handler_arg;
     return loop->handler;
 }
 
+/* A step whose time is taken ends on the main stack, also if it ends debug mode. */
 void coil_loop_set_debug(coil_loop *loop, bool debug)
 {
     coil_loop *member;
     for (unsigned i = 0; (member = coil__loop_member(loop, i)); i++) {
         store_relaxed(&member->debug, debug); /* [SET-1] */
-        store_relaxed(&member->direct, !debug);
+        store_relaxed(&member->direct, !debug && !load_relaxed(&member->timed));
     }
 }
 

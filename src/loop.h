@@ -52,6 +52,7 @@ struct coil_loop {
     bool newest_first;             /* the only worker: what has not started stands in `fresh` */
     _Atomic bool direct;           /* tasks may switch to the next one without returning here: not in debug mode */
     _Atomic bool debug;            /* [SET-1] relaxed: settings, which a worker heeds when it comes to look */
+    _Atomic bool timed;            /* [SET-1] a handle runs whose time is taken when it returns here */
     bool freed;                    /* coil_loop_free() was called; the memory goes with the last object */
     _Atomic uint32_t lookers;      /* the facade's, see roll.h; changes rarely */
 
@@ -89,17 +90,17 @@ struct coil_loop {
     coil__latch shared_latch;      /* the facade's: guards what follows */
     coil__list agens;              /* asynchronous generators in use, in the order of their first use */
     struct coil__watches *watches; /* of add_reader and add_writer (io/watch.c); NULL: none yet */
-    coil__list followers;          /* of futures that are no tasks (follower.h) */
+    coil__list endings;            /* of what ends with the loop (ending.h) */
     coil_executor *executor;       /* the default one; a reference; NULL: not used yet */
     struct coil__port *port;       /* through which jobs on other threads come back; NULL: none yet */
     bool executor_shutdown;        /* the default executor takes no more jobs */
     _Atomic unsigned region_count; /* [REGION-2] relaxed: who uses a region has made it, or was told of it */
     coil_buffers *regions[16];     /* registered memory, by number (io/buffers.h); NULL: the number is free */
+    coil_exception_handler *handler; /* any worker may set it while others call it */
+    void *handler_arg;
 
     /* Rarely used. */
     _Atomic int64_t slow_callback_ns; /* [SET-1] */
-    coil_exception_handler *handler;
-    void *handler_arg;
     coil_loop_options options;
     coil__task_watch *task_watch;  /* debug mode: the test kit is told of each new task; NULL: it is not there */
     void *task_watch_arg;

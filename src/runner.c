@@ -105,10 +105,8 @@ int coil_runner_get_loop(coil_runner *r, coil_loop **loop)
     return 0;
 }
 
-static int check_run(coil_coro coro, const char *what)
+int coil__runner_check(const char *what)
 {
-    if (!coro.fn)
-        return coil_raise(-EINVAL, "a coroutine was expected");
     if (coil__current()->loop)
         return coil_raise(COIL_EBUSY, "%s cannot be called from a running event loop", what);
     return 0;
@@ -151,7 +149,9 @@ static int run(coil_runner *r, coil_coro coro, void **result)
 
 int coil_runner_run(coil_runner *r, coil_coro coro, void **result)
 {
-    int rc = check_run(coro, "Runner.run()");
+    int rc = coro.fn ? 0 : coil_raise(-EINVAL, "a coroutine was expected");
+    if (rc == 0)
+        rc = coil__runner_check("Runner.run()");
     if (rc == 0)
         rc = coil_runner_enter(r);
     if (rc == 0)
@@ -242,23 +242,36 @@ static int shut_down(coil_loop *loop)
     return coil_loop_run_until_complete(loop, coil_coro_of(shut_down_executor, loop), NULL);
 }
 
+static void free_loop(coil_runner *r)
+{
+    coil_loop_free(r->loop);
+    coil_context_release(r->context);
+    r->loop = NULL;
+    r->context = NULL;
+}
+
+/*
+ * In a running loop it fails as asyncio's does: the tasks are cancelled, and the runner is closed, but for that loop's
+ * own, which goes on. The memory of what is suspended there goes when none runs.
+ */
 int coil_runner_close(coil_runner *r)
 {
-    int rc = 0;
-    if (r->state == INITIALISED && coil__current()->loop)
+    if (r->state != INITIALISED)
+        return 0; /* also one that has made no loop: it may still be used */
+    bool inside = coil__current()->loop != NULL;
+    if (inside && r->loop->parallel)
         return coil_raise(COIL_EBUSY, "Cannot run the event loop while another loop is running");
-    if (r->state == INITIALISED) {
-        rc = shut_down(r->loop);
-        coil_error *e = coil_catch(rc);
-        coil_set_event_loop(NULL);
-        coil_loop_free(r->loop);
-        coil_context_release(r->context);
-        r->loop = NULL;
-        r->context = NULL;
-        rc = coil_raise_error(e);
+    coil_error *e = coil_catch(shut_down(r->loop));
+    coil_set_event_loop(NULL);
+    int rc = coil_loop_close(r->loop);
+    if (rc < 0) {
+        coil_error_release(e);
+        return rc;
     }
     r->state = CLOSED;
-    return rc;
+    if (!inside)
+        free_loop(r);
+    return coil_raise_error(e);
 }
 
 void coil_runner_free(coil_runner *r)
@@ -266,22 +279,32 @@ void coil_runner_free(coil_runner *r)
     if (!r)
         return;
     coil_error_release(coil_catch(coil_runner_close(r)));
+    free_loop(r);
     coil__free(r);
 }
 
 /* --- run -------------------------------------------------------------------------------------------------------- */
 
+/* A runner that has been entered. */
+static int begin_run(const coil_loop_options *options, coil_runner **runner)
+{
+    COIL_TRY(coil__runner_check("asyncio.run()"));
+    COIL_TRY(coil_runner_new(options, runner));
+    int rc = coil_runner_enter(*runner);
+    if (rc < 0)
+        coil__free(*runner);
+    return rc;
+}
+
 int coil_run_with(const coil_loop_options *options, coil_coro coro, void **result)
 {
-    coil_runner *r = NULL;
-    int rc = check_run(coro, "asyncio.run()");
-    if (rc == 0)
-        rc = coil_runner_new(options, &r);
+    coil_runner *r;
+    int rc = begin_run(options, &r);
     if (rc < 0) {
         coil_coro_drop(coro);
         return rc;
     }
-    rc = coil_runner_run(r, coro, result);
+    rc = coil_runner_run(r, coro, result); /* if it refuses the coroutine, the runner is closed all the same */
     coil_error *e = coil_catch(rc);
     rc = coil_runner_close(r);
     coil_runner_free(r);

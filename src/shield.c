@@ -13,8 +13,8 @@
 #include <coil/combine.h>
 
 #include "base/alloc.h"
+#include "ending.h"
 #include "error.h"
-#include "follower.h"
 #include "loop.h"
 #include "task.h"
 
@@ -22,13 +22,13 @@ typedef struct shield {
     coil_future outer;
     coil_future *inner; /* I2 */
     coil__handle inner_done, outer_done;
-    coil__follower follower;
+    coil__ending ending;
 } shield;
 
 static void shield_free(coil_future *f)
 {
     shield *s = coil_container_of(f, shield, outer);
-    coil__follower_leave(&s->follower, f->loop);
+    coil__ending_leave(&s->ending, f->loop);
     coil__future_fini(f);
     coil_release(s->inner);
     coil__object_free(s, sizeof *s);
@@ -56,22 +56,27 @@ static void *value_of(coil_future *f)
     return f->value;
 }
 
+/* Somebody else may have finished the outer future, which is reported; a cancelled one is left alone. */
+static void show_outcome(coil_future *outer, coil_future *inner)
+{
+    coil_error *e = coil__future_get_error(inner);
+    if (coil__future_state(outer) == COIL__CANCELLED) {
+        coil_error_release(e);
+        return;
+    }
+    int rc = e ? coil__future_fail(outer, e) : coil__future_finish(outer, value_of(inner), NULL);
+    if (rc == COIL_EINVALIDSTATE && coil__future_state(outer) == COIL__FINISHED)
+        coil__loop_report_callback(outer->loop, coil_raise(rc, "invalid state"));
+}
+
 static void inner_done_run(coil__handle *h)
 {
     shield *s = coil_container_of(h, shield, inner_done);
     coil_future *inner = s->inner, *outer = &s->outer;
-    if (!coil__future_pending(outer)) {
-        if (coil__future_state(inner) == COIL__FINISHED)
-            coil__future_looked_at(inner);
-    } else if (coil__future_state(inner) == COIL__CANCELLED) {
-        coil__future_set_cancelled(outer, NULL, NULL);
-    } else {
-        coil_error *e = coil__future_get_error(inner);
-        if (e)
-            coil__future_fail(outer, e);
-        else
-            coil__future_finish(outer, value_of(inner), NULL);
-    }
+    if (coil__future_state(inner) == COIL__FINISHED)
+        show_outcome(outer, inner);
+    else if (coil__future_state(outer) != COIL__CANCELLED)
+        shield_cancel(outer, NULL);
     coil_release(outer); /* I1 */
 }
 
@@ -100,9 +105,9 @@ static void outer_done_discard(coil__handle *h)
 static const coil__handle_ops outer_done_ops = {outer_done_run, outer_done_discard, "shield"};
 
 /* The loop is going. */
-static void cut(coil__follower *f)
+static void cut(coil__ending *e)
 {
-    shield *s = coil_container_of(f, shield, follower);
+    shield *s = coil_container_of(e, shield, ending);
     if (coil__future_remove_handle(s->inner, &s->inner_done))
         coil_release(&s->outer); /* I1 */
 }
@@ -117,7 +122,7 @@ static int follow(shield *s)
         coil_release(&s->outer); /* I1 */
         return rc;
     }
-    coil__follower_join(&s->follower, s->inner);
+    coil__ending_follow(&s->ending, s->inner);
     return coil__future_add_counted_handle(&s->outer, &s->outer_done);
 }
 
@@ -135,7 +140,7 @@ int coil_shield_(coil_awaitable awaitable, coil_future **future)
         return coil_raise(-ENOMEM, NULL);
     }
     coil__future_init(&s->outer, &shield_class, inner->loop);
-    coil__follower_init(&s->follower, cut);
+    coil__ending_init(&s->ending, cut);
     s->inner = inner;
     int rc = follow(s);
     if (rc < 0)

@@ -60,12 +60,13 @@ int coil_loop_backend_info(coil_loop *loop, coil_backend_info *info)
     coil_assert(info->size == sizeof *info);
     if (coil__loop_closed(loop))
         return coil_raise(COIL_ELOOPCLOSED, "Event loop is closed");
-    if (!loop->backend)
-        COIL_TRY(coil__loop_open_backend(loop));
-    info->name = loop->backend->ops->name;
-    info->reason = loop->backend->reason;
+    coil_loop *here = coil__here(loop); /* the facade's backend is worker 0's to open; all workers' are alike */
+    if (!here->backend)
+        COIL_TRY(coil__loop_open_backend(here));
+    info->name = here->backend->ops->name;
+    info->reason = here->backend->reason;
     info->kernel = kernel_release();
-    info->features = loop->backend->features;
+    info->features = here->backend->features;
     info->feature_count = COIL__BACKEND_FEATURES;
     return 0;
 }

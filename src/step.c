@@ -82,13 +82,24 @@ static coil_error *cancel_message(coil__task *t)
     return coil_error_retain(t->future.cancel_message);
 }
 
+/* Of a task that is not done: its own. */
+static coil__drop_fn *drop_of(const coil_future *f)
+{
+    return load_relaxed(&f->drop); /* [FUT-3] */
+}
+
+static void drop_value(const coil_future *f, void *value)
+{
+    if (drop_of(f))
+        drop_of(f)(value);
+}
+
 /* The body returned a value, but the task was told to be cancelled since its last step began. */
 static void complete_cancelled(coil__task *t, void *value)
 {
     coil_future *f = &t->future;
     coil__step_take_cancel(t);
-    if (f->drop)
-        f->drop(value);
+    drop_value(f, value);
     coil__future_set_cancelled(f, cancel_message(t), NULL);
 }
 
@@ -98,11 +109,11 @@ static void complete(coil__task *t, int rc, void *value)
     coil_future *f = &t->future;
     if (coil_unlikely(t->dying)) {
         coil_error_release(coil_catch(rc)); /* there is nobody left to tell */
-        if (rc >= 0 && f->drop)
-            f->drop(value);
+        if (rc >= 0)
+            drop_value(f, value);
         coil__future_set_cancelled(f, NULL, NULL);
     } else if (coil_likely(rc >= 0)) {
-        if (coil__future_finish_unless(f, &t->must_cancel, value, f->drop) == COIL_EINVALIDSTATE)
+        if (coil__future_finish_unless(f, &t->must_cancel, value, drop_of(f)) == COIL_EINVALIDSTATE)
             complete_cancelled(t, value);
     } else if (rc == -ECANCELED) {
         coil__future_set_cancelled(f, NULL, coil_catch(rc));
@@ -438,13 +449,21 @@ int coil__task_spend(coil__task *t)
     return coil__task_yield(t);
 }
 
+/* From now on nobody can await the future, as long as it is pending; see coil_await. Another loop's may be ending now. */
+static __attribute__((cold)) coil_error *shun(coil_future *f, int code, const char *message)
+{
+    uint8_t expected = COIL__NOTED;
+    (void)cas_strong_relaxed(&f->notice, &expected, COIL__SHUNNED); /* [FUT-2] relaxed: an error that is there stays */
+    return coil_error_new(code, "%s", message);
+}
+
 /* The future is not one that @t can wait for: NULL if it is. Gives. */
-static coil_error *cannot_wait(const coil__task *t, const coil_future *f)
+static coil_error *cannot_wait(const coil__task *t, coil_future *f)
 {
     if (coil_unlikely(f == &t->future))
-        return coil_error_new(COIL_ERUNTIME, "Task cannot await on itself");
+        return shun(f, COIL_ERUNTIME, "Task cannot await on itself");
     if (coil_unlikely(f->loop != t->future.loop))
-        return coil_error_new(COIL_EWRONGLOOP, "Task got Future attached to a different loop");
+        return shun(f, COIL_EWRONGLOOP, "Task got Future attached to a different loop");
     return NULL;
 }
 
@@ -503,6 +522,8 @@ int coil_await(coil_future *f, void **result)
     if (coil__future_pending(f)) {
         if (coil_unlikely(t->dying))
             return coil_raise(COIL_EGENERATOREXIT, NULL);
+        if (coil_unlikely(load_relaxed(&f->notice) == COIL__SHUNNED)) /* [FUT-2] */
+            return coil_raise(COIL_ERUNTIME, "await wasn't used with future");
         wait_on(t, f);
         COIL_TRY(begin_step(t));
     }

@@ -537,7 +537,7 @@ void coil_task_set_result_drop(coil_task *task, void (*drop)(void *))
 {
     coil_assert(task->class == &coil__task_class);
     coil_assert(coil__future_pending(task));
-    task->drop = drop;
+    store_relaxed(&task->drop, drop); /* [FUT-3] before the state, which publishes it */
 }
 
 /* --- pinning ----------------------------------------------------------------------------------------------------------- */
@@ -546,18 +546,18 @@ void coil_pin(void)
 {
     coil__current_state *current = coil__current();
     coil__task *t = current->task;
-    coil_assert(t);
+    coil_assert(t && "call coil_pin() inside a task: it is the running one that it pins");
     if (!coil__task_pinned(t))
         t->home = (uint8_t)current->loop->index;
     t->pins++;
-    coil_assert(t->pins > 0); /* 65,535 deep */
+    coil_assert(t->pins > 0 && "coil_pin() nests 65,535 deep at most");
 }
 
 void coil_unpin(void)
 {
     coil__task *t = coil__task_current();
-    coil_assert(t);
-    coil_assert(t->pins > 0); /* without its coil_pin() */
+    coil_assert(t && "call coil_unpin() inside the task that called coil_pin()");
+    coil_assert(t->pins > 0 && "coil_unpin() without its coil_pin()");
     t->pins--;
 }
 
@@ -650,13 +650,12 @@ size_t coil_future_repr(coil_future *f, char *buf, size_t size)
 
 int coil_join(coil_future *f, void **result)
 {
-    void *value = NULL;
-    int rc = coil_await(f, &value);
+    int rc = coil_await(f, NULL);
     if (rc == 0 && result && coil_gather_outcomes(f, NULL))
         rc = coil_raise(COIL_ETYPE, "a gathering future's outcomes go with it: use coil_await, then coil_release");
-    if (coil_likely(rc == 0) && coil_likely(!f->drop) && !f->class->owner) {
+    if (coil_likely(rc == 0) && coil_likely(!load_acquire(&f->drop)) && !f->class->owner) { /* [FUT-3] */
         if (result) /* a borrowed value: nothing to be moved out */
-            *result = value;
+            *result = f->value;
     } else if (rc == 0) {
         rc = coil_future_take(f, result);
     }

@@ -89,15 +89,18 @@ static void settle(coil_thread_future *tf, enum state state, void *value, void (
 
 /* --- on the loop's thread ------------------------------------------------------------------------------------------------ */
 
+/* What a task comes to that was told to be cancelled stays its own: its error counts as not retrieved. */
 static void settle_from_task(coil_thread_future *tf, coil_future *task)
 {
     void *value = NULL;
     void (*drop)(void *) = NULL;
+    if (coil_thread_future_cancelled(tf))
+        return;
     if (coil__future_state(task) == COIL__CANCELLED) {
         settle(tf, CANCELLED, NULL, NULL, NULL);
         return;
     }
-    coil_error *e = coil__future_get_error(task);
+    coil_error *e = coil__error_for_other_thread(coil__future_get_error(task));
     if (!e && coil__future_take(task, &value, &drop) < 0)
         e = coil_error_new(COIL_EINVALIDSTATE, NULL);
     settle(tf, FINISHED, value, drop, e);

@@ -94,7 +94,8 @@ COIL_IN_TASK COIL_SUSPENDS int coil_sleep(int64_t delay_ns);
  * coil_pin, coil_unpin - a stretch of code during which the running task stays on its worker
  *
  * For calls into libraries that keep something in thread-local variables between calls: the task may suspend between
- * coil_pin() and coil_unpin(), and goes on on the same thread. The pairs nest. A task that ends pinned is an assertion.
+ * coil_pin() and coil_unpin(), and goes on on the same thread. The pairs nest. A task that ends pinned is an
+ * assertion, and so is calling them outside of a task.
  * On a loop of its own they do nothing else. Source: none in asyncio.
  */
 COIL_IN_TASK void coil_pin(void);

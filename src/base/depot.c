@@ -10,7 +10,7 @@
 
 #include "alloc.h"
 
-#define DEPOT_MAX 64 /* magazines of a class */
+#define DEPOT_MAX 4 /* magazines of a class */
 #define CLASSES (COIL_OBJECT_BYTES_MAX / 16)
 
 static struct {

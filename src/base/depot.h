@@ -1,8 +1,10 @@
 /*
  * depot.h - free objects that threads pass to each other, a magazine at a time
  *
- * Where one thread allocates and another frees, as when tasks move between workers, the one's cache runs dry while the other's
+ * Where one thread allocates and another frees, as with calls from another thread, the one's cache runs dry while the other's
  * flows over. The depot levels that out: alloc.c gives it what is too much for a cache, and asks it before the allocator.
+ * Magazines are large, since objects that two workers make and free by turns are best kept where they are: with 64 objects
+ * skynet on two workers took 8 % longer.
  *
  * From any thread. One mutex, taken once in COIL__MAGAZINE allocations of a kind at most.
  * Source: J. Bonwick, J. Adams: Magazines and Vmem (USENIX 2001).
@@ -12,7 +14,7 @@
 
 #include <coil/base.h>
 
-#define COIL__MAGAZINE 64 /* objects */
+#define COIL__MAGAZINE 1024 /* objects */
 
 /* A free object. The first one of a magazine in the depot also links the next magazine: 16 bytes are enough. */
 struct coil__object {

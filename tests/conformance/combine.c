@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "builtins.h"
+#include "format.h"
 #include "world.h"
 
 /* --- gather and shield ------------------------------------------------------------------------------------------- */
@@ -54,7 +55,7 @@ static int parse_return_when(const value *v, enum coil_return_when *when)
             return 0;
         }
     }
-    return coil_raise(-EINVAL, "Invalid return_when value: %s", v->type == VALUE_STRING ? v->as.text : "?");
+    return coil_raise(-EINVAL, "Invalid return_when value: %s", format_plain(v));
 }
 
 static int check_wait_list(const value *list)

@@ -63,9 +63,7 @@ bool error_kind_constructible(const error_kind *kind)
 
 value *error_make(const error_kind *kind, const char *message)
 {
-    if (message)
-        return value_error(coil_error_new(kind->code, "%s", message));
-    return value_error(coil_error_new(kind->code, NULL));
+    return value_error(coil_error_new(kind->code, "%s", message ? message : "")); /* an object, not only a code */
 }
 
 /* NULL for what the language has no kind for: an OSError. */

@@ -144,7 +144,7 @@ static int run(value *self, const arguments *args, value **out)
 struct runner {
     coil_runner *plain;
     coil_runtime *runtime;
-    bool closed;
+    bool closed; /* the runtime is */
 };
 
 static int new_runner(value *self, const arguments *args, value **out)
@@ -159,8 +159,10 @@ static int new_runner(value *self, const arguments *args, value **out)
 
 int runner_enter(struct runner *runner)
 {
-    if (!world_on_runtime() || runner->closed)
+    if (!world_on_runtime())
         return coil_runner_enter(runner->plain);
+    if (runner->closed)
+        return coil_raise(COIL_ERUNTIME, "Runner is closed");
     return runner->runtime ? 0 : world_new_runtime(&runner->runtime);
 }
 
@@ -170,7 +172,7 @@ static int runner_run(value *self, const arguments *args, value **out)
     struct runner *runner = self->as.runner;
     coil_coro coro = value_coro(args->items[0]);
     bool possible = coro.fn && !coil_get_running_loop();
-    if (possible && world_on_runtime() && !runner->closed)
+    if (possible && world_on_runtime())
         COIL_TRY(runner_enter(runner));
     int rc = runner->runtime ? coil_runtime_enter(runner->runtime, coro, &result)
                              : coil_runner_run(runner->plain, coro, &result);
@@ -179,11 +181,12 @@ static int runner_run(value *self, const arguments *args, value **out)
 
 int runner_close(struct runner *runner)
 {
-    if (runner->runtime)
-        return coil_runtime_close(runner->runtime);
-    COIL_TRY(coil_runner_close(runner->plain));
-    runner->closed = true;
-    return 0;
+    if (!runner->runtime)
+        return coil_runner_close(runner->plain);
+    bool own = coil_get_running_loop() == coil_runtime_loop(runner->runtime); /* which goes on */
+    int rc = coil_runtime_close(runner->runtime);
+    runner->closed = !own;
+    return rc;
 }
 
 static int close_runner(value *self, const arguments *args, value **out)

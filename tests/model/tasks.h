@@ -284,11 +284,11 @@ static void setup_world(void)
     model_count(futures[0].refs);
     model_name(futures[1].state);
     model_count(futures[1].refs);
-    model_name(futures[0].log_traceback);
-    model_name(futures[1].log_traceback);
+    model_name(futures[0].notice);
+    model_name(futures[1].notice);
     model_name(tasks[0].task.future.state);
     model_count(tasks[0].task.future.refs);
-    model_name(tasks[0].task.future.log_traceback);
+    model_name(tasks[0].task.future.notice);
     model_name(tasks[0].task.must_cancel);
     model_name(tasks[0].in_use);
     model_name(tasks[0].turn);

@@ -91,7 +91,7 @@ TEST(objects_may_be_freed_on_another_thread)
 
 #ifndef COIL_PLAIN_OBJECTS
 
-enum { PASSED_ON = 1000 };
+enum { PASSED_ON = 4 * COIL__MAGAZINE };
 
 static void *passed_on[PASSED_ON];
 
@@ -121,7 +121,7 @@ TEST(what_another_thread_has_freed_is_used_again)
     ck_assert_int_eq(pthread_create(&thread, NULL, free_and_stay, &barrier), 0);
     pthread_barrier_wait(&barrier);
     qsort(passed_on, PASSED_ON, sizeof *passed_on, by_address);
-    void *again[PASSED_ON];
+    static void *again[PASSED_ON];
     int old = 0;
     for (int i = 0; i < PASSED_ON; i++) {
         again[i] = coil__object_alloc(400);
@@ -145,7 +145,8 @@ static void *allocate_one(void *place)
 TEST(a_thread_that_only_allocates_leaves_nothing_behind)
 {
     enum { OBJECTS = 4 * COIL__MAGAZINE };
-    void *p[OBJECTS], *last = NULL;
+    static void *p[OBJECTS];
+    void *last = NULL;
     pthread_t thread;
     for (int i = 0; i < OBJECTS; i++)
         p[i] = coil__object_alloc(400);

@@ -286,10 +286,13 @@ TEST(runner_that_is_closed_does_not_run)
     coil_runner_free(runner);
 }
 
-TEST(runner_that_never_ran_may_be_closed)
+TEST(runner_that_never_ran_may_be_closed_and_used_all_the_same)
 {
+    void *result;
     coil_runner *runner = new_runner();
     OK(coil_runner_close(runner));
+    OK(coil_runner_run(runner, coil_coro_of(answer, "yes"), &result));
+    ck_assert_str_eq(result, "yes");
     coil_runner_free(runner);
     coil_runner_free(new_runner());
     coil_runner_free(NULL);
@@ -310,6 +313,63 @@ TEST(runner_does_not_run_inside_a_running_loop)
     TRACE_IS("drop:it");
     RAISES(-EINVAL, "a coroutine was expected",
            coil_runner_run(runner, coil_coro_make(NULL, NULL, NULL, 0, NULL), NULL));
+    coil_runner_free(runner);
+}
+
+static int close_other(void *runner, void **result)
+{
+    (void)result;
+    RAISES(COIL_EBUSY, "Cannot run the event loop while another loop is running", coil_runner_close(runner));
+    OK(coil_runner_close(runner));
+    return 0;
+}
+
+TEST(runner_closed_inside_another_loop_fails_but_is_closed)
+{
+    coil_task *task;
+    coil_runner *runner = new_runner();
+    OK(coil_runner_run(runner, coil_coro_of(leave_one, &task), NULL));
+    OK(run_with(coil_coro_of(close_other, runner), NULL));
+    ck_assert(!coil_future_done(task));
+    RAISES(COIL_ERUNTIME, "Runner is closed", coil_runner_run(runner, dropped(), NULL));
+    coil_runner_free(runner);
+    coil_release(task);
+    TRACE_IS("drop:it a:GeneratorExit");
+    expect_report("Task was destroyed but it is pending!", 0, "");
+}
+
+static int close_and_free_other(void *runner, void **result)
+{
+    (void)result;
+    coil_runner_free(runner);
+    note("freed");
+    return coil_sleep(COIL_MS(1));
+}
+
+TEST(runner_freed_inside_another_loop_ends_what_is_suspended_in_its_own)
+{
+    coil_task *task;
+    coil_runner *runner = new_runner();
+    OK(coil_runner_run(runner, coil_coro_of(leave_one, &task), NULL));
+    OK(run_with(coil_coro_of(close_and_free_other, runner), NULL));
+    ck_assert(coil_future_done(task));
+    coil_release(task);
+    TRACE_IS("a:GeneratorExit freed");
+    expect_report("Task was destroyed but it is pending!", 0, "");
+}
+
+static int close_own(void *runner, void **result)
+{
+    (void)result;
+    RAISES(COIL_EBUSY, "Cannot close a running event loop", coil_runner_close(runner));
+    return coil_sleep(COIL_MS(1));
+}
+
+TEST(runner_closed_inside_its_own_loop_fails_and_cancels_the_tasks)
+{
+    coil_runner *runner = new_runner();
+    RAISES(-ECANCELED, "", coil_runner_run(runner, coil_coro_of(close_own, runner), NULL));
+    OK(coil_runner_run(runner, coil_coro_of(answer, NULL), NULL));
     coil_runner_free(runner);
 }
 

@@ -153,6 +153,28 @@ TASK_TEST(task_cannot_await_itself)
     coil_release(task);
 }
 
+static int awaits_itself_and_sleeps(void *arg, void **result)
+{
+    RAISES(COIL_ERUNTIME, "Task cannot await on itself", coil_await(coil_current_task(), NULL));
+    RAISES(COIL_ERUNTIME, "await wasn't used with future", coil_await(coil_current_task(), NULL));
+    *result = arg;
+    return coil_sleep(COIL_MS(1));
+}
+
+TASK_TEST(task_that_awaited_itself_cannot_be_awaited_until_it_is_done)
+{
+    void *result;
+    coil_task *task = spawn(coil_coro_of(awaits_itself_and_sleeps, "end"));
+    turns(2);
+    RAISES(COIL_ERUNTIME, "await wasn't used with future", coil_await(task, NULL));
+    coil_task_cancel(task, NULL);
+    coil_task_uncancel(task);
+    RAISES(COIL_ERUNTIME, "await wasn't used with future", coil_await(task, NULL));
+    turns(3);
+    RAISES(-ECANCELED, "", coil_await(task, &result));
+    coil_release(task);
+}
+
 static int callback(coil_future *future, void *word)
 {
     (void)future;
