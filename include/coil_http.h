@@ -69,6 +69,7 @@ typedef struct coil_http_server_options {
     int64_t header_timeout_ns; /* from a head's first byte to its last; 0: 10 s; 408 */
     int64_t idle_timeout_ns;   /* without a request; 0: 60 s */
     int64_t body_timeout_ns;   /* without a byte of a body that is being read; 0: 30 s; 408 */
+    int64_t body_total_timeout_ns; /* of waiting for one body's bytes, all pauses together; 0: 5 minutes; 408 */
     int64_t write_timeout_ns;  /* for a client to take what has been written; 0: 30 s */
 } coil_http_server_options;
 

@@ -129,6 +129,7 @@ int coil_buffers_new(coil_loop *loop, size_t bytes, coil_buffers **buffers)
 
 void *coil_buffers_data(const coil_buffers *buffers)
 {
+    coil_assert(buffers);
     return buffers->data;
 }
 

@@ -471,14 +471,24 @@ int coil__connect_unix(coil_loop *loop, const char *path, const coil_connect_opt
     return rc;
 }
 
+/* What a descriptor is, in a message. */
+static const char *kind_of_socket(int type)
+{
+    static const char *const names[] = {"no socket", [SOCK_STREAM] = "SOCK_STREAM", [SOCK_DGRAM] = "SOCK_DGRAM",
+                                        [SOCK_RAW] = "SOCK_RAW", [SOCK_SEQPACKET] = "SOCK_SEQPACKET"};
+    bool known = type >= 0 && (size_t)type < sizeof names / sizeof *names && names[type];
+    return known ? names[type] : "another kind of socket";
+}
+
 int coil__adopt_socket(int fd, int type, const char *what)
 {
-    int is;
+    int is = 0;
     socklen_t size = sizeof is;
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &is, &size) < 0)
-        return coil__sock_raise(-errno, what);
+    int rc = getsockopt(fd, SOL_SOCKET, SO_TYPE, &is, &size) < 0 ? -errno : 0;
+    if (rc < 0 && rc != -ENOTSOCK)
+        return coil__sock_raise(rc, what);
     if (is != type)
-        return coil_raise(-EINVAL, "A %s was expected", what);
+        return coil_raise(-EINVAL, "A %s was expected, got descriptor %d (%s)", what, fd, kind_of_socket(is));
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
         return coil__sock_raise(-errno, what);

@@ -16,7 +16,7 @@ COIL_SUSPENDS int coil__connect(coil_loop *loop, const char *host, const char *p
                                 int *fd);
 COIL_SUSPENDS int coil__connect_unix(coil_loop *loop, const char *path, const coil_connect_options *o, int *fd);
 
-/* A socket of the program's own: becomes nonblocking. -EINVAL if it is none of @type, which is called @what. */
+/* A socket of the program's own: becomes nonblocking. -EINVAL if it is none of @type, called @what. Takes nothing. */
 int coil__adopt_socket(int fd, int type, const char *what);
 
 #endif

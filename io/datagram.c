@@ -93,16 +93,19 @@ void coil_datagram_close(coil_datagram *d)
 
 int coil_datagram_fd(const coil_datagram *d)
 {
+    coil_assert(d);
     return d->fd;
 }
 
 void coil_datagram_address(const coil_datagram *d, coil_address *address)
 {
+    coil_assert(d);
     *address = d->self;
 }
 
 void coil_datagram_peer(const coil_datagram *d, coil_address *address)
 {
+    coil_assert(d);
     *address = d->peer;
 }
 
@@ -146,6 +149,7 @@ static int receive(coil_datagram *d, void *buf, size_t cap, coil_address *from, 
 
 int coil_datagram_recv(coil_datagram *d, void *buf, size_t cap, coil_address *from, size_t *n)
 {
+    coil_assert(d);
     size_t segment;
     if (d->joins)
         return coil_raise(COIL_ERUNTIME, "with gro there may be several datagrams: coil_datagram_recv_segments()");
@@ -154,6 +158,7 @@ int coil_datagram_recv(coil_datagram *d, void *buf, size_t cap, coil_address *fr
 
 int coil_datagram_recv_segments(coil_datagram *d, void *buf, size_t cap, coil_address *from, size_t *n, size_t *segment)
 {
+    coil_assert(d);
     return receive(d, buf, cap, from, n, segment);
 }
 
@@ -176,6 +181,7 @@ static int send_message(coil_datagram *d, const void *data, size_t bytes, size_t
 
 int coil_datagram_send(coil_datagram *d, const void *data, size_t bytes, const coil_address *to)
 {
+    coil_assert(d);
     int rc = send_message(d, data, bytes, 0, to);
     return rc < 0 ? rc : 0;
 }
@@ -204,6 +210,7 @@ static int send_several(coil_datagram *d, const char *data, size_t bytes, size_t
 int coil_datagram_send_segments(coil_datagram *d, const void *data, size_t bytes, size_t segment,
                                 const coil_address *to, size_t *reterr_sent)
 {
+    coil_assert(d);
     size_t sent = 0;
     int n = 0;
     if (segment == 0 || segment > MESSAGE_MAX)

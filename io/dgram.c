@@ -19,6 +19,8 @@
  * I2 the descriptor is closed when the transport is lost, neither operation is in flight (their handles have run),
  *    and nobody is sending at once
  * I3 the memory goes when it was freed, the descriptor is closed, and the handles have run
+ * I4 connection_lost waits until nothing else of the protocol is being called, be it by sendto() on another worker
+ * I5 the program hears of pausing before it hears of resuming, which waits for that: so it is not left paused
  */
 #include "dgram.h"
 
@@ -49,13 +51,15 @@ struct coil_datagram_transport {
     coil__latch latch;   /* guards what follows */
     int fd;              /* owned; -1: closed (I2) */
     struct coil__op receive, send;
-    coil__handle begin, kick, lost; /* kick: to wait for room, at home */
+    coil__handle begin, kick, lost; /* kick: to wait for room, or to resume, at home */
     coil_future *made;   /* connection_made has returned; a reference of the handle's */
     coil_error *error;   /* why it is lost; owned */
     coil__list queue;    /* of packets; owned */
     size_t buffered, high, low;
     bool beginning, kicking, losing; /* the handles are on their way */
-    unsigned sending_now;     /* writers that make the system call, with the latch free */
+    unsigned calling;         /* who uses the descriptor, or calls the protocol, with the latch free: I4 */
+    bool lost_waits;          /* I4 */
+    bool pausing;             /* pause_writing is being called: I5 */
     bool receiving, sending;  /* the operations' handles have not run */
     bool paused;              /* pause_writing was called */
     bool closing, dead, freed;
@@ -71,11 +75,23 @@ static void drop_queue(coil_datagram_transport *t)
     t->buffered = 0;
 }
 
+static void run_at_home(coil_datagram_transport *t, coil__handle *h)
+{
+    if (t->home == coil__here(t->loop))
+        coil__loop_ready(t->loop, h);
+    else
+        coil__loop_post(t->home, h);
+}
+
 /* Gives the latch back after something has ended. @t may be gone: I2, I3. */
 static void leave(coil_datagram_transport *t, const coil__guard *guard)
 {
     bool over = t->dead && !t->losing && !t->beginning && !t->kicking && !t->receiving && !t->sending &&
-                t->sending_now == 0;
+                t->calling == 0;
+    if (t->lost_waits && t->calling == 0) {
+        t->lost_waits = false;
+        run_at_home(t, &t->lost); /* I4 */
+    }
     if (over && t->fd >= 0) {
         coil__fd_close(t->loop, t->fd);
         t->fd = -1;
@@ -88,14 +104,6 @@ static void leave(coil_datagram_transport *t, const coil__guard *guard)
     coil_error_release(t->error);
     coil__free(t);
     coil__loop_unhold(loop);
-}
-
-static void run_at_home(coil_datagram_transport *t, coil__handle *h)
-{
-    if (t->home == coil__here(t->loop))
-        coil__loop_ready(t->loop, h);
-    else
-        coil__loop_post(t->home, h);
 }
 
 /* Held. Nothing is sent or received any more; connection_lost is on its way. */
@@ -121,9 +129,18 @@ static bool is_freed(coil_datagram_transport *t)
     return t->freed;
 }
 
+/* I4. Who ends the last call brings the handle back. */
+static bool must_wait(coil_datagram_transport *t)
+{
+    COIL__GUARD(&t->latch);
+    return t->lost_waits = t->calling > 0;
+}
+
 static void run_lost(coil__handle *h)
 {
     coil_datagram_transport *t = coil_container_of(h, coil_datagram_transport, lost);
+    if (must_wait(t))
+        return;
     if (t->protocol->connection_lost && !is_freed(t)) /* I1 */
         t->protocol->connection_lost(t, t->error, t->arg);
     coil__guard guard = coil__guard_enter(&t->latch);
@@ -149,6 +166,12 @@ static bool may_receive(coil_datagram_transport *t)
 {
     COIL__GUARD(&t->latch);
     return !t->closing;
+}
+
+static void begin_calling(coil_datagram_transport *t)
+{
+    COIL__GUARD(&t->latch);
+    t->calling++; /* I4 */
 }
 
 static void tell_error(coil_datagram_transport *t, int code, const char *what)
@@ -213,6 +236,7 @@ static void end_receive(coil_datagram_transport *t, bool again)
 {
     coil__guard guard = coil__guard_enter(&t->latch);
     t->receiving = false;
+    t->calling -= again;
     if (again)
         arm_receive(t);
     leave(t, &guard);
@@ -221,6 +245,7 @@ static void end_receive(coil_datagram_transport *t, bool again)
 static void run_receive(coil__handle *h)
 {
     coil_datagram_transport *t = coil_container_of(h, coil_datagram_transport, receive.handle);
+    begin_calling(t);
     char *buf = coil__backend_scratch(t->loop); /* nothing else is received here until the protocol has returned */
     if (!buf)
         tell_error(t, -ENOMEM, "receiving a datagram");
@@ -253,14 +278,22 @@ static int send_now(coil_datagram_transport *t, const void *data, size_t bytes, 
     return n < 0 ? n : 0;
 }
 
+/* Held. */
+static void kick(coil_datagram_transport *t)
+{
+    if (t->kicking)
+        return;
+    t->kicking = true;
+    run_at_home(t, &t->kick);
+}
+
 /* Held. Waits for room, at home. */
 static void arm_send(coil_datagram_transport *t)
 {
     if (t->sending || t->kicking || t->dead || coil__list_empty(&t->queue) || coil__loop_closed(t->loop))
         return;
     if (t->home != coil__here(t->loop)) {
-        t->kicking = true;
-        coil__loop_post(t->home, &t->kick);
+        kick(t);
         return;
     }
     t->sending = true;
@@ -278,9 +311,23 @@ static void end_kick(coil_datagram_transport *t, bool arm)
     leave(t, &guard);
 }
 
+/* Held: whether resume_writing is due. */
+static bool take_resume(coil_datagram_transport *t)
+{
+    bool due = t->paused && !t->pausing && t->buffered <= t->low; /* I5 */
+    t->paused = t->paused && !due;
+    return due && !t->freed;
+}
+
 static void run_kick(coil__handle *h)
 {
-    end_kick(coil_container_of(h, coil_datagram_transport, kick), true);
+    coil_datagram_transport *t = coil_container_of(h, coil_datagram_transport, kick);
+    coil__guard guard = coil__guard_enter(&t->latch);
+    bool resume = take_resume(t);
+    coil__guard_leave(&guard);
+    if (resume && t->protocol->resume_writing)
+        t->protocol->resume_writing(t, t->arg);
+    end_kick(t, true);
 }
 
 static void discard_kick(coil__handle *h)
@@ -327,17 +374,10 @@ static int send_queue(coil_datagram_transport *t)
     return rc;
 }
 
-/* Held: whether resume_writing is due. */
-static bool take_resume(coil_datagram_transport *t)
-{
-    bool due = t->paused && t->buffered <= t->low;
-    t->paused = t->paused && !due;
-    return due && !t->freed;
-}
-
 static void run_send(coil__handle *h)
 {
     coil_datagram_transport *t = coil_container_of(h, coil_datagram_transport, send.handle);
+    begin_calling(t);
     int rc = send_queue(t);
     coil__guard guard = coil__guard_enter(&t->latch);
     bool failed = rc < 0 && rc != -EAGAIN && !t->freed;
@@ -349,6 +389,7 @@ static void run_send(coil__handle *h)
         t->protocol->resume_writing(t, t->arg);
     guard = coil__guard_enter(&t->latch);
     t->sending = false;
+    t->calling--;
     if (t->closing && coil__list_empty(&t->queue))
         die(t);
     else
@@ -380,33 +421,48 @@ static int enqueue(coil_datagram_transport *t, const void *data, size_t bytes, c
     arm_send(t);
     if (t->paused || t->buffered <= t->high)
         return 0;
-    t->paused = true;
+    t->paused = t->pausing = true;
     return 1;
 }
 
-/* Whether the caller may send at once; then it calls end_send_now(). Else @pause is what enqueue() says. */
-static bool begin_send_now(coil_datagram_transport *t, const void *data, size_t bytes, const coil_address *to,
-                           int *pause)
+/* Whether the caller may send at once. Else *@pause is what enqueue() says, or 0. To be ended by end_sendto(). */
+static bool begin_sendto(coil_datagram_transport *t, const void *data, size_t bytes, const coil_address *to, int *pause)
 {
     COIL__GUARD(&t->latch);
+    t->calling++; /* I2, I4 */
     *pause = 0;
     if (t->closing)
         return false;
     bool at_once = coil__list_empty(&t->queue);
-    t->sending_now += at_once;
     if (!at_once)
         *pause = enqueue(t, data, bytes, to);
     return at_once;
 }
 
-/* With what the system call said: what would have blocked is buffered. */
-static int end_send_now(coil_datagram_transport *t, const void *data, size_t bytes, const coil_address *to, int rc)
+/* What would have blocked is buffered, as enqueue() says. */
+static int buffer_after_all(coil_datagram_transport *t, const void *data, size_t bytes, const coil_address *to)
+{
+    COIL__GUARD(&t->latch);
+    return t->closing ? 0 : enqueue(t, data, bytes, to);
+}
+
+/* Held. There was room again, at home, while pause_writing was being called elsewhere: I5. */
+static bool resume_waits(const coil_datagram_transport *t)
+{
+    return t->loop->parallel && t->paused && t->buffered <= t->low && !t->dead && !coil__loop_closed(t->loop);
+}
+
+/* @paused: the program knows by now that it is to pause. */
+static void end_sendto(coil_datagram_transport *t, bool paused)
 {
     coil__guard guard = coil__guard_enter(&t->latch);
-    t->sending_now--;
-    int pause = rc == -EAGAIN && !t->closing ? enqueue(t, data, bytes, to) : 0;
+    t->calling--;
+    if (paused) {
+        t->pausing = false;
+        if (resume_waits(t))
+            kick(t);
+    }
     leave(t, &guard);
-    return pause;
 }
 
 static int check_target(const coil_datagram_transport *t, const coil_address *to)
@@ -420,23 +476,23 @@ static int check_target(const coil_datagram_transport *t, const coil_address *to
 
 int coil_datagram_transport_sendto(coil_datagram_transport *t, const void *data, size_t bytes, const coil_address *to)
 {
+    coil_assert(t);
     int rc = 0, pause;
     COIL_TRY(check_target(t, to));
     if (bytes == 0)
         return 0;
     if (!to)
         to = &t->remote;
-    if (begin_send_now(t, data, bytes, to, &pause)) {
+    if (begin_sendto(t, data, bytes, to, &pause)) {
         rc = send_now(t, data, bytes, to);
-        pause = end_send_now(t, data, bytes, to, rc);
+        pause = rc == -EAGAIN ? buffer_after_all(t, data, bytes, to) : 0;
     }
-    if (pause < 0)
-        return coil_raise(-ENOMEM, NULL);
     if (rc < 0 && rc != -EAGAIN)
         tell_error(t, rc, "sending a datagram");
-    else if (pause && t->protocol->pause_writing)
+    else if (pause > 0 && t->protocol->pause_writing)
         t->protocol->pause_writing(t, t->arg);
-    return 0;
+    end_sendto(t, pause > 0);
+    return pause < 0 ? coil_raise(-ENOMEM, NULL) : 0;
 }
 
 /* --- making ----------------------------------------------------------------------------------------------------- */
@@ -535,6 +591,7 @@ int coil_create_datagram_endpoint(const coil_datagram_protocol *protocol, void *
 {
     int fd;
     coil_address remote;
+    coil_assert(protocol);
     COIL_TRY(coil__task_may_wait());
     coil_loop *loop = coil__running_loop();
     COIL_TRY(coil__dgram_open(loop, options, &fd, &remote));
@@ -545,6 +602,7 @@ int coil_create_datagram_endpoint_on(const coil_datagram_protocol *protocol, voi
                                      coil_datagram_transport **transport)
 {
     coil_address none = {0};
+    coil_assert(protocol);
     int rc = coil__task_may_wait();
     if (rc < 0) {
         close(fd);
@@ -558,6 +616,7 @@ int coil_create_datagram_endpoint_on(const coil_datagram_protocol *protocol, voi
 
 void coil_datagram_transport_close(coil_datagram_transport *t)
 {
+    coil_assert(t);
     coil__guard guard = coil__guard_enter(&t->latch);
     t->closing = true;
     if (t->receiving)
@@ -569,6 +628,7 @@ void coil_datagram_transport_close(coil_datagram_transport *t)
 
 void coil_datagram_transport_abort(coil_datagram_transport *t)
 {
+    coil_assert(t);
     coil__guard guard = coil__guard_enter(&t->latch);
     die(t);
     leave(t, &guard);
@@ -587,6 +647,7 @@ void coil_datagram_transport_free(coil_datagram_transport *t)
 /* A const transport's latch. */
 static coil__latch *latch_of(const coil_datagram_transport *t)
 {
+    coil_assert(t);
     return &((coil_datagram_transport *)(uintptr_t)t)->latch;
 }
 
@@ -598,6 +659,7 @@ bool coil_datagram_transport_is_closing(const coil_datagram_transport *t)
 
 int coil_datagram_transport_set_write_limits(coil_datagram_transport *t, size_t high, size_t low)
 {
+    coil_assert(t);
     if (low > high)
         return coil_raise(-EINVAL, "high (%zu) must be >= low (%zu) must be >= 0", high, low);
     COIL__GUARD(&t->latch);

@@ -188,6 +188,7 @@ int coil_file_close(coil_file *file)
 
 int coil_file_fd(const coil_file *file)
 {
+    coil_assert(file);
     return file->fd;
 }
 
@@ -209,6 +210,7 @@ void coil__file_init_transfer(coil__call *c, const coil_file *file, enum coil__o
 
 int coil_file_pread(coil_file *file, void *buf, size_t cap, int64_t offset, size_t *n)
 {
+    coil_assert(file);
     coil__call c;
     COIL_TRY(check_offset(offset));
     coil__file_init_transfer(&c, file, COIL__OP_FILE_READ, buf, cap, offset);
@@ -221,6 +223,7 @@ int coil_file_pread(coil_file *file, void *buf, size_t cap, int64_t offset, size
 
 int coil_file_pwrite(coil_file *file, const void *data, size_t n, int64_t offset)
 {
+    coil_assert(file);
     coil__call c;
     COIL_TRY(check_offset(offset));
     for (size_t done = 0; done < n;) {
@@ -239,6 +242,7 @@ int coil_file_pwrite(coil_file *file, const void *data, size_t n, int64_t offset
 static int transfer_vector(coil_file *file, enum coil__op_kind kind, const char *what, const struct iovec *iov, int count,
                            int64_t offset, size_t *n)
 {
+    coil_assert(file);
     coil__call c;
     COIL_TRY(check_offset(offset));
     if (count < 0 || count > IOV_MAX)
@@ -263,6 +267,7 @@ int coil_file_pwritev(coil_file *file, const struct iovec *iov, int count, int64
 
 static int sync_file(coil_file *file, bool data_alone)
 {
+    coil_assert(file);
     coil__call c;
     coil__call_init(&c, COIL__OP_FILE_SYNC, file->fd);
     c.op.flags = data_alone;
@@ -281,6 +286,7 @@ int coil_file_datasync(coil_file *file)
 
 int coil_file_truncate(coil_file *file, int64_t bytes)
 {
+    coil_assert(file);
     coil__call c;
     coil__call_init(&c, COIL__OP_FILE_TRUNCATE, file->fd);
     c.op.offset = bytes;
@@ -291,6 +297,7 @@ int coil_file_truncate(coil_file *file, int64_t bytes)
 
 int coil_file_stat(coil_file *file, struct statx *st)
 {
+    coil_assert(file);
     struct statx found;
     COIL_TRY(stat_fd(file->fd, STATX_BASIC_STATS, &found));
     *st = found;
@@ -310,6 +317,7 @@ int coil_stat(const char *path, struct statx *st)
 
 int coil_file_size(coil_file *file, int64_t *bytes)
 {
+    coil_assert(file);
     struct statx st;
     COIL_TRY(stat_fd(file->fd, STATX_SIZE | STATX_TYPE, &st));
     if (!S_ISREG(st.stx_mode))
@@ -320,6 +328,7 @@ int coil_file_size(coil_file *file, int64_t *bytes)
 
 int coil_file_get_alignment(coil_file *file, size_t *memory_bytes, size_t *offset_bytes)
 {
+    coil_assert(file);
     struct statx st;
     uint32_t dio[2];
     COIL_TRY(stat_fd(file->fd, STATX_DIOALIGN, &st));

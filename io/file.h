@@ -2,7 +2,8 @@
  * file.h - files inside
  *
  * I1 `buffer` holds what was read from position on, but not asked for yet; `position` is that of its first byte
- * I2 busy: a call that uses the position, or the buffer, is under way; guarded by the latch, the rest by it
+ * I2 busy: a call that uses the position, or the buffer, is under way; guarded by the latch. Who is busy has the rest; it
+ *    stores `position` under the latch, for coil_file_tell()
  * I3 the descriptor's own position is used for appending only: the kernel leaves it behind what it has written
  */
 #ifndef COIL_IO_FILE_H

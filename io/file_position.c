@@ -23,6 +23,7 @@ static bool begin(coil_file *file)
 
 static int enter(coil_file *file)
 {
+    coil_assert(file);
     if (begin(file))
         return 0;
     return coil_raise(COIL_EBUSY, "another task is using the file's position");
@@ -35,12 +36,19 @@ static int leave(coil_file *file, int rc)
     return rc;
 }
 
+/* Only the busy call moves it; under the latch all the same, since coil_file_tell() asks at any time. */
+static void set_position(coil_file *file, int64_t position)
+{
+    COIL__GUARD(&file->latch);
+    file->position = position;
+}
+
 /* --- reading ------------------------------------------------------------------------------------------------- */
 
 static void consume(coil_file *file, size_t n)
 {
     coil__bytes_consume(&file->buffer, n);
-    file->position += (int64_t)n;
+    set_position(file, file->position + (int64_t)n);
 }
 
 static int read_some(coil_file *file, void *buf, size_t cap, size_t *n)
@@ -48,7 +56,7 @@ static int read_some(coil_file *file, void *buf, size_t cap, size_t *n)
     size_t size = coil__bytes_size(&file->buffer);
     if (size == 0) {
         COIL_TRY(coil_file_pread(file, buf, cap, file->position, n));
-        file->position += (int64_t)*n;
+        set_position(file, file->position + (int64_t)*n);
         return 0;
     }
     size = size < cap ? size : cap;
@@ -112,7 +120,7 @@ static int append_some(coil_file *file, const char *data, size_t n)
     coil__file_init_transfer(&c, file, COIL__OP_FILE_WRITEV, &iov, 1, -1);
     int res = coil__file_call(&c, "write");
     if (res > 0)
-        file->position = lseek(file->fd, 0, SEEK_CUR); /* I3 */
+        set_position(file, lseek(file->fd, 0, SEEK_CUR)); /* I3 */
     return res;
 }
 
@@ -136,7 +144,7 @@ static int write_all(coil_file *file, const void *data, size_t n)
     if (file->append)
         return write_appended(file, data, n);
     COIL_TRY(coil_file_pwrite(file, data, n, file->position));
-    file->position += (int64_t)n;
+    set_position(file, file->position + (int64_t)n);
     return 0;
 }
 
@@ -151,13 +159,14 @@ int coil_file_seek(coil_file *file, int64_t offset)
     if (offset < 0)
         return coil_raise(-EINVAL, "negative offset %lld", (long long)offset);
     COIL_TRY(enter(file));
-    file->position = offset;
+    set_position(file, offset);
     coil__bytes_clear(&file->buffer, LINE_BLOCK_BYTES);
     return leave(file, 0);
 }
 
 int64_t coil_file_tell(const coil_file *file)
 {
+    coil_assert(file);
     COIL__GUARD(&((coil_file *)(uintptr_t)file)->latch); /* const for the caller */
     return file->position;
 }

@@ -53,8 +53,7 @@ void coil__sockets_close(coil__sockets *sockets)
 
 static int make_room(coil__sockets *sockets, size_t n)
 {
-    sockets->count = 0;
-    sockets->fds = coil__calloc(n * sizeof(int));
+    *sockets = (coil__sockets){.fds = coil__calloc(n * sizeof(int))};
     return sockets->fds ? 0 : coil_raise(-ENOMEM, NULL);
 }
 
@@ -151,7 +150,15 @@ int coil__listen_tcp(coil_loop *loop, const char *host, const char *port, const 
 
 /* --- others ----------------------------------------------------------------------------------------------------- */
 
-int coil__listen_on(int fd, const coil_server_options *o, coil__sockets *sockets)
+static bool is_unix(int fd)
+{
+    int domain = AF_UNSPEC;
+    socklen_t size = sizeof domain;
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
+}
+
+/* Takes a bound socket, also on failure. */
+static int listen_on(int fd, const coil_server_options *o, bool given, coil__sockets *sockets)
 {
     int rc = coil__adopt_socket(fd, SOCK_STREAM, "Stream Socket");
     if (rc == 0)
@@ -160,11 +167,19 @@ int coil__listen_on(int fd, const coil_server_options *o, coil__sockets *sockets
         rc = coil__sock_raise(-errno, "listen");
     if (rc == 0)
         rc = make_room(sockets, 1);
-    if (rc == 0)
-        sockets->fds[sockets->count++] = fd;
-    else
+    if (rc < 0) {
         close(fd);
-    return rc;
+        return rc;
+    }
+    sockets->fds[sockets->count++] = fd;
+    sockets->unix_sockets = is_unix(fd);
+    sockets->given = given;
+    return 0;
+}
+
+int coil__listen_on(int fd, const coil_server_options *o, coil__sockets *sockets)
+{
+    return listen_on(fd, o, true, sockets);
 }
 
 static int raise_bind(const char *path, const coil_address *address, int code)
@@ -182,7 +197,7 @@ int coil__listen_unix(coil_loop *loop, const char *path, const coil_server_optio
         return coil__sock_raise(fd, "socket");
     coil__unlink_stale(loop, &address);
     if (bind(fd, &address.any, address.bytes) == 0)
-        return coil__listen_on(fd, o, sockets);
+        return listen_on(fd, o, false, sockets);
     int code = -errno;
     close(fd);
     return raise_bind(path, &address, code);

@@ -11,6 +11,8 @@
 typedef struct coil__sockets {
     int *fds; /* owned, and so are the descriptors */
     size_t count;
+    bool unix_sockets;
+    bool given; /* by the program: others may have it too */
 } coil__sockets;
 
 /* The options, or the defaults for NULL; raises what makes no sense. */
@@ -21,7 +23,7 @@ COIL_SUSPENDS int coil__listen_tcp(coil_loop *loop, const char *host, const char
                                    size_t copies, coil__sockets *sockets);
 int coil__listen_unix(coil_loop *loop, const char *path, const coil_server_options *o, coil__sockets *sockets);
 
-/* Takes a bound socket, also on failure. */
+/* Takes a socket of the program's own, bound or listening, also on failure. */
 int coil__listen_on(int fd, const coil_server_options *o, coil__sockets *sockets);
 
 /* Gives the array back; the descriptors have gone elsewhere. Or both. */

@@ -120,8 +120,13 @@ static lookup *new_lookup(int (*call)(lookup *))
     return l;
 }
 
-static int raise_lookup(const char *host, int error, int code)
+/* @host and @service: what was looked up; each may be NULL. */
+static int raise_lookup(const char *host, const char *service, int error, int code)
 {
+    if (error == EAI_SERVICE && service)
+        return coil_raise(-EINVAL, "port %s is neither a number nor a service of this type of socket", service);
+    if (!host)
+        host = "*";
     if (error == EAI_SYSTEM && code < 0)
         return coil_raise(code, "%s: %s", host, coil_strerror(code));
     if (error == EAI_MEMORY)
@@ -146,8 +151,8 @@ static int start_job(coil_loop *loop, lookup *l)
     return rc;
 }
 
-/* The task's part: has the job done, and waits for it. What it is to raise with is @what. */
-static int look_up_name(coil_loop *loop, lookup *l, const char *what)
+/* The task's part: has the job done, and waits for it. Errors name @host or @service. */
+static int look_up_name(coil_loop *loop, lookup *l, const char *host, const char *service)
 {
     l->future = coil__future_new(loop);
     if (!l->future)
@@ -158,7 +163,7 @@ static int look_up_name(coil_loop *loop, lookup *l, const char *what)
         if (rc < 0)
             store_relaxed(&l->unwanted, true); /* [NAME-2] */
         else if (l->error)
-            rc = raise_lookup(what, l->error, l->error_code);
+            rc = raise_lookup(host, service, l->error, l->error_code);
     }
     coil_release(l->future);
     return rc;
@@ -180,7 +185,7 @@ static int resolve_name(coil_loop *loop, const char *host, const char *service, 
     l->forward.hints = *hints;
     int rc = copy_names(l, host, service);
     if (rc == 0)
-        rc = look_up_name(loop, l, host);
+        rc = look_up_name(loop, l, host, service);
     if (rc == 0) {
         *list = l->forward.list; /* I2 */
         l->forward.list = NULL;
@@ -189,12 +194,14 @@ static int resolve_name(coil_loop *loop, const char *host, const char *service, 
     return rc;
 }
 
-/* getaddrinfo() takes a number of any size and keeps 16 bits of it. */
-static int check_port(const char *port)
+/* getaddrinfo() keeps 16 bits of a number of any size; and where it must be one, the host gets the blame for others. */
+static int check_port(const char *port, int flags)
 {
     char *end;
     errno = 0;
     long number = strtol(port, &end, 10);
+    if (*end && (flags & AI_NUMERICSERV))
+        return coil_raise(-EINVAL, "port %s is not a number", port);
     if (end == port || *end)
         return 0; /* a service's name */
     if (errno == ERANGE || number < 0 || number > 65535)
@@ -207,7 +214,7 @@ int coil__resolve(coil_loop *loop, const char *host, const char *port, const str
 {
     COIL_TRY(coil__task_may_wait());
     if (port)
-        COIL_TRY(check_port(port));
+        COIL_TRY(check_port(port, hints->ai_flags));
     struct addrinfo numeric = *hints, *found = NULL;
     numeric.ai_flags |= AI_NUMERICHOST;
     if (host && !*host)
@@ -217,7 +224,7 @@ int coil__resolve(coil_loop *loop, const char *host, const char *port, const str
     if (error == EAI_NONAME && host && !(hints->ai_flags & AI_NUMERICHOST))
         return resolve_name(loop, host, port, hints, list);
     if (error)
-        return raise_lookup(host ? host : "*", error, code);
+        return raise_lookup(host, port, error, code);
     *list = found;
     return 0;
 }
@@ -251,7 +258,7 @@ int coil_loop_getnameinfo(coil_loop *loop, const coil_address *address, char *ho
     l->back.flags = flags;
     int rc = new_buffers(l, host_size, service_size);
     if (rc == 0)
-        rc = look_up_name(loop, l, "getnameinfo");
+        rc = look_up_name(loop, l, "getnameinfo", NULL);
     if (rc == 0 && host_size)
         memcpy(host, l->back.host, host_size); /* I2 */
     if (rc == 0 && service_size)

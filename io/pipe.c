@@ -1,5 +1,5 @@
 /*
- * pipe.c - streams on pipes, fifos, terminals, and what stands behind stdin, stdout and stderr
+ * pipe.c - pipes, fifos and terminals made fit for transports, as streams, and as stdin, stdout and stderr
  *
  * On the loop's thread; in a runtime on any worker.
  *
@@ -35,6 +35,12 @@ void coil__sigpipe_ignore(void)
     struct sigaction now;
     if (sigaction(SIGPIPE, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL)
         (void)signal(SIGPIPE, SIG_IGN);
+}
+
+bool coil__pipe_tells(int fd)
+{
+    struct stat file;
+    return fstat(fd, &file) == 0 && (S_ISFIFO(file.st_mode) || S_ISSOCK(file.st_mode));
 }
 
 int coil__pipe_reader(coil_loop *loop, int fd, size_t limit_bytes, coil_stream **stream)
@@ -74,11 +80,9 @@ static int open_unwatched_writer(coil_loop *loop, int fd, coil_stream **stream)
 }
 
 /* Takes @fd, also on failure. */
-static int open_writer(coil_loop *loop, int fd, mode_t mode, coil_stream **stream)
+static int open_writer(coil_loop *loop, int fd, coil_stream **stream)
 {
-    if (S_ISFIFO(mode) || S_ISSOCK(mode))
-        return coil__pipe_writer(loop, fd, stream);
-    return open_unwatched_writer(loop, fd, stream);
+    return coil__pipe_tells(fd) ? coil__pipe_writer(loop, fd, stream) : open_unwatched_writer(loop, fd, stream);
 }
 
 /* --- descriptors ------------------------------------------------------------------------------------------------ */
@@ -143,8 +147,7 @@ static int own_in_place(int fd, mode_t mode)
 static const char only_to_read[] = "Pipe transport is for pipes/sockets only.";
 static const char only_to_write[] = "Pipe transport is only for pipes, sockets and character devices";
 
-/* @fd is fit for a stream. Codes are raised. */
-static int prepare(int fd, int flags, mode_t *mode)
+int coil__pipe_prepare(int fd, int flags)
 {
     struct stat file;
     if (fstat(fd, &file) < 0)
@@ -153,7 +156,6 @@ static int prepare(int fd, int flags, mode_t *mode)
         return coil_raise(-EINVAL, "%s", flags == O_RDONLY ? only_to_read : only_to_write);
     if (!can_wait(fd))
         return coil_raise(-EPERM, "descriptor %d cannot be waited for", fd);
-    *mode = file.st_mode;
     int rc = own_in_place(fd, file.st_mode);
     return rc < 0 ? coil_raise(rc, NULL) : 0;
 }
@@ -161,16 +163,15 @@ static int prepare(int fd, int flags, mode_t *mode)
 /* Takes @fd, also on failure. */
 static int connect_pipe(int fd, int flags, size_t limit_bytes, coil_stream **stream)
 {
-    mode_t mode = 0;
     coil_loop *loop = coil_get_running_loop();
-    int rc = loop ? prepare(fd, flags, &mode) : COIL_ENOLOOP;
+    int rc = loop ? coil__pipe_prepare(fd, flags) : COIL_ENOLOOP;
     if (rc < 0) {
         close(fd);
         return rc;
     }
     if (flags == O_RDONLY)
         return coil__pipe_reader(loop, fd, limit_bytes, stream);
-    return open_writer(loop, fd, mode, stream);
+    return open_writer(loop, fd, stream);
 }
 
 int coil_connect_read_pipe(int fd, size_t limit_bytes, coil_stream **stream)
@@ -334,7 +335,7 @@ static int open_standard(int fd, int flags, coil_stream **stream)
     if (own < 0)
         return coil_raise(own, NULL);
     if (!reads)
-        return open_writer(loop, own, file.st_mode, stream);
+        return open_writer(loop, own, stream);
     return can_wait(own) ? coil__pipe_reader(loop, own, 0, stream) : open_file_reader(loop, own, stream);
 }
 

@@ -66,6 +66,7 @@ struct coil_process {
     /* Of communicate(), one at a time: */
     collected collected[3];              /* of 1 and 2 */
     bool communicating, fed, stdin_done; /* fed: there was input */
+    bool failing;                        /* one helper has: the others are cancelled, also those still to start */
     coil_task *helpers[3];               /* references; NULL without */
     unsigned helping;                    /* helpers that have not ended; I4 */
     bool freed;                          /* by the program */
@@ -305,26 +306,31 @@ void coil_process_free(coil_process *p)
 
 coil_stream *coil_process_stdin(const coil_process *p)
 {
+    coil_assert(p);
     return p->pipes[0];
 }
 
 coil_stream *coil_process_stdout(const coil_process *p)
 {
+    coil_assert(p);
     return p->pipes[1];
 }
 
 coil_stream *coil_process_stderr(const coil_process *p)
 {
+    coil_assert(p);
     return p->pipes[2];
 }
 
 pid_t coil_process_pid(const coil_process *p)
 {
+    coil_assert(p);
     return p->pid;
 }
 
 bool coil_process_returncode(const coil_process *p, int *returncode)
 {
+    coil_assert(p);
     COIL__GUARD(&((coil_process *)(uintptr_t)p)->latch);
     if (p->ended)
         *returncode = p->returncode;
@@ -342,6 +348,7 @@ static int send_signal(coil_process *p, int signal)
 
 int coil_process_send_signal(coil_process *p, int signal)
 {
+    coil_assert(p);
     int rc = send_signal(p, signal);
     return rc < 0 ? coil_raise(rc, NULL) : 0;
 }
@@ -358,6 +365,7 @@ int coil_process_kill(coil_process *p)
 
 int coil_process_wait(coil_process *p, int *returncode)
 {
+    coil_assert(p);
     COIL_TRY(coil__task_may_go_on());
     coil__guard guard = coil__guard_enter(&p->latch);
     int rc = 0;
@@ -402,6 +410,7 @@ static void cancel_helpers(coil_process *p)
 {
     coil_task *helpers[3];
     coil__guard guard = coil__guard_enter(&p->latch);
+    p->failing = true;
     for (int i = 0; i < 3; i++)
         helpers[i] = p->helpers[i] ? coil_retain(p->helpers[i]) : NULL;
     coil__guard_leave(&guard);
@@ -516,7 +525,10 @@ static int start_helper(coil_process *p, int i)
     COIL_TRY(coil_create_task(coil_coro_make(bodies[i], p, drop_help, 0, "communicate"), &task));
     guard = coil__guard_enter(&p->latch);
     p->helpers[i] = task;
+    bool failing = p->failing; /* another one has, on its worker */
     coil__guard_leave(&guard);
+    if (failing)
+        coil_future_cancel(task, NULL);
     return 0;
 }
 
@@ -596,6 +608,8 @@ static bool begin(coil_process *p)
     COIL__GUARD(&p->latch);
     bool first = !p->communicating;
     p->communicating = true;
+    if (first)
+        p->failing = false;
     return first;
 }
 
@@ -608,6 +622,7 @@ static void finish(coil_process *p)
 int coil_process_communicate(coil_process *p, const void *input, size_t n, coil_process_data *out,
                              coil_process_data *err)
 {
+    coil_assert(p);
     COIL_TRY(coil__task_may_wait());
     if (!begin(p))
         return coil_raise(COIL_EBUSY, "communicate() called while another coroutine is already communicating");

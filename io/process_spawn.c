@@ -74,6 +74,7 @@ static int check_stdio(int to, bool is_stderr)
 
 static int check_options(const coil_process_options *o)
 {
+    coil_assert(o);
     if (o->size != sizeof *o)
         return coil_raise(-EINVAL, "coil_process_options.size is %zu, not %zu", o->size, sizeof *o);
     if (!o->argv || !o->argv[0])

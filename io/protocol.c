@@ -11,18 +11,22 @@
  *    how things stand; who finds it at work leaves it to it
  * I3 nothing is called before connection_made. If the connection was lost before its turn came, the program never hears
  *    of it; but a server's protocol, which somebody has to free, hears of both when the turn comes
+ * I4 a server's transport, which no program owns, ends with its loop at the latest; its protocol hears of it
  *
  * Source: asyncio.selector_events._SelectorSocketTransport of CPython 3.11.
  */
 #include "protocol.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "connect.h"
+#include "pipe.h"
 #include "sock.h"
 
 #include "../src/base/alloc.h"
 #include "../src/context.h"
+#include "../src/ending.h"
 #include "../src/future.h"
 #include "../src/sync.h"
 
@@ -42,6 +46,8 @@ struct coil_transport {
     bool telling, told;     /* I2; what the program was told last */
     bool paused;            /* what it has still to be told */
     bool orphaned;          /* goes by itself */
+    coil__ending ending;    /* I4 */
+    bool write_only;        /* a pipe to be written to */
 };
 
 static coil_transport *outer(coil__transport *t)
@@ -142,7 +148,7 @@ static bool eof_received(coil__transport *inner)
     outside o = step_out(t);
     bool stays = t->protocol->eof_received(t, t->arg);
     step_in(t, &o);
-    return stays;
+    return stays && !inner->read_only; /* of a pipe nothing is left then */
 }
 
 /* I2 */
@@ -205,6 +211,7 @@ static void release(coil__transport *inner)
     coil_transport *t = outer(inner);
     coil__transport_gone *gone = t->gone;
     void *owner = t->owner;
+    coil__ending_leave(&t->ending, inner->loop);
     coil_context_release(t->context);
     coil_release(t->made);
     if (gone)
@@ -271,15 +278,29 @@ static void discard_begin(coil__handle *h)
 
 static const coil__handle_ops begin_ops = {run_begin, discard_begin, "transport: connection made"};
 
-static int check(const coil_protocol *p)
+static void end_with_loop(coil__ending *e)
 {
+    coil__transport_abandon(&coil_container_of(e, coil_transport, ending)->transport);
+}
+
+static int check(const coil_protocol *p, bool receives)
+{
+    coil_assert(p);
     bool one_way = !p->data_received != !p->get_buffer;
+    if (!receives)
+        return p->connection_made ? 0 : coil_raise(-EINVAL, "a protocol has connection_made");
     if (!p->connection_made || !one_way || (p->get_buffer && !p->buffer_updated))
         return coil_raise(-EINVAL, "a protocol has connection_made, and data_received or get_buffer with buffer_updated");
     return 0;
 }
 
-static coil_transport *new_transport(coil_loop *loop, const coil_protocol *protocol, void *arg, int fd)
+/* The descriptor that there is. */
+static int descriptor_of(const coil__wire *wire)
+{
+    return wire->in >= 0 ? wire->in : wire->out;
+}
+
+static coil_transport *new_transport(coil_loop *loop, const coil_protocol *protocol, void *arg, const coil__wire *wire)
 {
     int rc = 0;
     coil_transport *t = coil__calloc(sizeof *t);
@@ -293,19 +314,21 @@ static coil_transport *new_transport(coil_loop *loop, const coil_protocol *proto
     t->protocol = protocol;
     t->arg = arg;
     coil__handle_init(&t->begin, &begin_ops);
-    coil__sock_names(fd, &t->self, &t->peer);
-    coil__wire wire = {.in = fd, .out = fd, .socket = true};
-    coil__transport_init(&t->transport, protocol->get_buffer ? &buffered : &plain, loop, &wire);
+    coil__ending_init(&t->ending, end_with_loop);
+    coil__sock_names(descriptor_of(wire), &t->self, &t->peer);
+    coil__transport_init(&t->transport, protocol->get_buffer ? &buffered : &plain, loop, wire);
+    t->write_only = wire->in < 0;
+    t->transport.reading_paused = t->write_only && !coil__pipe_tells(wire->out); /* it is never watched */
     return t;
 }
 
-int coil__protocol_open(coil_loop *loop, const coil_protocol *protocol, void *arg, int fd, coil__transport_gone *gone,
-                        void *owner, coil_future *made, coil_transport **transport)
+int coil__protocol_open(coil_loop *loop, const coil_protocol *protocol, void *arg, const coil__wire *wire,
+                        coil__transport_gone *gone, void *owner, coil_future *made, coil_transport **transport)
 {
-    int rc = check(protocol);
-    coil_transport *t = rc == 0 ? new_transport(loop, protocol, arg, fd) : NULL;
+    int rc = check(protocol, wire->in >= 0);
+    coil_transport *t = rc == 0 ? new_transport(loop, protocol, arg, wire) : NULL;
     if (!t) {
-        close(fd);
+        close(descriptor_of(wire));
         return rc < 0 ? rc : coil_raise(-ENOMEM, NULL);
     }
     t->gone = gone;
@@ -313,21 +336,24 @@ int coil__protocol_open(coil_loop *loop, const coil_protocol *protocol, void *ar
     t->orphaned = gone != NULL;
     t->made = made ? coil_retain(made) : NULL;
     coil__transport_hold(&t->transport);
+    if (t->orphaned)
+        coil__ending_join(&t->ending, loop); /* I4 */
     *transport = t;
     coil__loop_ready(loop, &t->begin);
     return 0;
 }
 
-/* Waits for connection_made. Takes @fd. */
-static int open_and_wait(coil_loop *loop, const coil_protocol *protocol, void *arg, int fd, coil_transport **transport)
+/* Waits for connection_made. Takes the descriptor. */
+static int open_and_wait(coil_loop *loop, const coil_protocol *protocol, void *arg, const coil__wire *wire,
+                         coil_transport **transport)
 {
     coil_transport *t = NULL;
     coil_future *made = coil__future_new(loop);
     if (!made) {
-        close(fd);
-        return -ENOMEM;
+        close(descriptor_of(wire));
+        return coil_raise(-ENOMEM, NULL);
     }
-    int rc = coil__protocol_open(loop, protocol, arg, fd, NULL, NULL, made, &t);
+    int rc = coil__protocol_open(loop, protocol, arg, wire, NULL, NULL, made, &t);
     if (rc == 0) {
         rc = coil_await(made, NULL);
         if (rc < 0)
@@ -339,17 +365,23 @@ static int open_and_wait(coil_loop *loop, const coil_protocol *protocol, void *a
     return rc;
 }
 
+/* Takes a connected socket. */
+static int open_on_socket(coil_loop *loop, const coil_protocol *protocol, void *arg, int fd, coil_transport **transport)
+{
+    return open_and_wait(loop, protocol, arg, &(coil__wire){.in = fd, .out = fd, .socket = true}, transport);
+}
+
 int coil_create_connection(const coil_protocol *protocol, void *arg, const char *host, const char *port,
                            const coil_connect_options *options, coil_transport **transport)
 {
     coil_connect_options o;
     int fd;
     COIL_TRY(coil__task_may_wait());
-    COIL_TRY(check(protocol));
+    COIL_TRY(check(protocol, true));
     COIL_TRY(coil__connect_options(options, &o));
     coil_loop *loop = coil__running_loop();
     COIL_TRY(coil__connect(loop, host, port, &o, &fd));
-    return open_and_wait(loop, protocol, arg, fd, transport);
+    return open_on_socket(loop, protocol, arg, fd, transport);
 }
 
 int coil_create_unix_connection(const coil_protocol *protocol, void *arg, const char *path,
@@ -358,18 +390,18 @@ int coil_create_unix_connection(const coil_protocol *protocol, void *arg, const 
     coil_connect_options o;
     int fd;
     COIL_TRY(coil__task_may_wait());
-    COIL_TRY(check(protocol));
+    COIL_TRY(check(protocol, true));
     COIL_TRY(coil__connect_options(options, &o));
     coil_loop *loop = coil__running_loop();
     COIL_TRY(coil__connect_unix(loop, path, &o, &fd));
-    return open_and_wait(loop, protocol, arg, fd, transport);
+    return open_on_socket(loop, protocol, arg, fd, transport);
 }
 
 static int prepare_accepted(const coil_protocol *protocol, int fd, const coil_connect_options *options)
 {
     coil_connect_options o;
     COIL_TRY(coil__task_may_wait());
-    COIL_TRY(check(protocol));
+    COIL_TRY(check(protocol, true));
     COIL_TRY(coil__connect_options(options, &o));
     COIL_TRY(coil__adopt_socket(fd, SOCK_STREAM, "Stream Socket"));
     return coil_sock_set_options(fd, &o.socket);
@@ -383,7 +415,35 @@ int coil_connect_accepted_socket(const coil_protocol *protocol, void *arg, int f
         close(fd);
         return rc;
     }
-    return open_and_wait(coil__running_loop(), protocol, arg, fd, transport);
+    return open_on_socket(coil__running_loop(), protocol, arg, fd, transport);
+}
+
+static int prepare_pipe(const coil_protocol *protocol, int fd, int flags)
+{
+    COIL_TRY(coil__task_may_wait());
+    COIL_TRY(check(protocol, flags == O_RDONLY));
+    return coil__pipe_prepare(fd, flags);
+}
+
+int coil_create_read_pipe_transport(const coil_protocol *protocol, void *arg, int fd, coil_transport **transport)
+{
+    int rc = prepare_pipe(protocol, fd, O_RDONLY);
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    return open_and_wait(coil__running_loop(), protocol, arg, &(coil__wire){.in = fd, .out = -1}, transport);
+}
+
+int coil_create_write_pipe_transport(const coil_protocol *protocol, void *arg, int fd, coil_transport **transport)
+{
+    int rc = prepare_pipe(protocol, fd, O_WRONLY);
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    coil__sigpipe_ignore();
+    return open_and_wait(coil__running_loop(), protocol, arg, &(coil__wire){.in = -1, .out = fd}, transport);
 }
 
 void coil__protocol_kill(coil_transport *t)
@@ -395,11 +455,13 @@ void coil__protocol_kill(coil_transport *t)
 
 int coil_transport_write(coil_transport *t, const void *data, size_t n)
 {
+    coil_assert(t);
     return coil__transport_write(&t->transport, data, n);
 }
 
 int coil_transport_writelines(coil_transport *t, const struct iovec *pieces, size_t count)
 {
+    coil_assert(t);
     for (size_t i = 0; i < count; i++)
         COIL_TRY(coil__transport_write(&t->transport, pieces[i].iov_base, pieces[i].iov_len));
     return 0;
@@ -407,37 +469,51 @@ int coil_transport_writelines(coil_transport *t, const struct iovec *pieces, siz
 
 int coil_transport_write_eof(coil_transport *t)
 {
-    return coil__transport_write_eof(&t->transport);
+    coil_assert(t);
+    int rc = coil__transport_write_eof(&t->transport);
+    if (t->write_only)
+        coil__transport_close(&t->transport);
+    return rc;
+}
+
+/* Whether the program may hold it back. Held. */
+static bool receives(const coil_transport *t)
+{
+    return !t->transport.closing && !t->write_only;
 }
 
 void coil_transport_pause_reading(coil_transport *t)
 {
+    coil_assert(t);
     COIL__GUARD(&t->transport.latch);
-    if (!t->transport.reading_paused && !t->transport.closing)
+    if (!t->transport.reading_paused && receives(t))
         coil__transport_pause_reading(&t->transport);
 }
 
 void coil_transport_resume_reading(coil_transport *t)
 {
+    coil_assert(t);
     COIL__GUARD(&t->transport.latch);
-    if (t->transport.reading_paused && !t->transport.closing)
+    if (t->transport.reading_paused && receives(t))
         coil__transport_resume_reading(&t->transport);
 }
 
 /* A const transport's latch. */
 static coil__latch *latch_of(const coil_transport *t)
 {
+    coil_assert(t);
     return &((coil_transport *)(uintptr_t)t)->transport.latch;
 }
 
 bool coil_transport_is_reading(const coil_transport *t)
 {
     COIL__GUARD(latch_of(t));
-    return !t->transport.closing && !t->transport.reading_paused;
+    return receives(t) && !t->transport.reading_paused;
 }
 
 int coil_transport_set_write_buffer_limits(coil_transport *t, size_t high, size_t low)
 {
+    coil_assert(t);
     return coil__transport_set_limits(&t->transport, high, low ? low : high / 4);
 }
 
@@ -456,11 +532,13 @@ size_t coil_transport_get_write_buffer_size(const coil_transport *t)
 
 void coil_transport_close(coil_transport *t)
 {
+    coil_assert(t);
     coil__transport_close(&t->transport);
 }
 
 void coil_transport_abort(coil_transport *t)
 {
+    coil_assert(t);
     coil__transport_abort(&t->transport);
 }
 
@@ -472,11 +550,13 @@ bool coil_transport_is_closing(const coil_transport *t)
 
 void coil_transport_peername(const coil_transport *t, coil_address *address)
 {
+    coil_assert(t);
     *address = t->peer;
 }
 
 void coil_transport_sockname(const coil_transport *t, coil_address *address)
 {
+    coil_assert(t);
     *address = t->self;
 }
 

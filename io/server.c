@@ -10,6 +10,7 @@
 #include "server.h"
 
 #include <coil/timeout.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "listen.h"
@@ -143,14 +144,28 @@ static void welcome(coil_server *s, int fd)
 
 /* --- accepting ------------------------------------------------------------------------------------------------ */
 
+/*
+ * How to accept. From a socket that others may have too only when somebody is there, and not by a request in the
+ * kernel: until that is cancelled it would take connections from the others, and, what is worse, it alone would be
+ * woken by one that it does not take any more.
+ */
+static enum coil__op_kind way_to_accept(const coil__listener *l)
+{
+    if (l->server->given)
+        return COIL__OP_POLL;
+    bool many = coil__here(l->server->loop)->backend->accepts_many && !l->one_by_one;
+    return many ? COIL__OP_ACCEPT_MANY : COIL__OP_ACCEPT;
+}
+
 /* Held. */
 static void arm_accept(coil__listener *l)
 {
     if (l->server->closed || coil__loop_closed(l->server->loop))
         return;
-    bool many = coil__here(l->server->loop)->backend->accepts_many && !l->one_by_one;
     l->accepting = true;
-    l->accept.kind = many ? COIL__OP_ACCEPT_MANY : COIL__OP_ACCEPT;
+    l->accept.kind = (uint8_t)way_to_accept(l);
+    l->accept.events = POLLIN;
+    l->accept.wait_first = l->server->given;
     l->accept.data = &l->accepted;
     set_context(l);
     coil__op_submit(l->server->loop, &l->accept);
@@ -180,11 +195,20 @@ static void report_shortage(coil_server *s, int code)
     coil_error_release(e);
 }
 
+/* The result of an operation that accepts, or waits for readiness to accept. */
+static int first_accepted(coil__listener *l)
+{
+    if (l->accept.kind != COIL__OP_POLL || l->accept.res < 0)
+        return l->accept.res;
+    l->accept.kind = COIL__OP_ACCEPT;
+    return is_closed(l->server) ? -EAGAIN : coil__op_try(&l->accept);
+}
+
 /* Serves what was accepted and whoever else has come meanwhile, up to the backlog. Returns why there is no more. */
 static int serve_burst(coil__listener *l)
 {
     coil_server *s = l->server;
-    int res = l->accept.res;
+    int res = first_accepted(l);
     for (int n = 0; res >= 0; n++) {
         welcome(s, res);
         res = n < s->options.backlog && !is_closed(s) ? coil__op_try(&l->accept) : -EAGAIN;
@@ -192,13 +216,18 @@ static int serve_burst(coil__listener *l)
     return res;
 }
 
-/* Serves all that were accepted. -EAGAIN: accepting goes on; else why it does not. */
+/*
+ * Serves all that were accepted. -EAGAIN: accepting goes on, and a worker that stands in for this one may be at it by
+ * now, may even have ended it: @l is not touched any more. Else why it does not go on.
+ */
 static int serve_many(coil__listener *l)
 {
     int fd;
-    set_context(l); /* it may be called again before this has returned */
-    while ((fd = coil__op_take_accepted(&l->accept)) >= 0)
+    set_context(l); /* for that call */
+    while ((fd = coil__op_take_accepted(&l->accept)) >= 0) {
+        (void)is_news(l->server, false);
         welcome(l->server, fd);
+    }
     return fd;
 }
 
@@ -213,6 +242,8 @@ static int serve_all(coil__listener *l, bool *over)
     bool many = l->accept.kind == COIL__OP_ACCEPT_MANY;
     int why = many ? serve_many(l) : serve_burst(l);
     *over = !many || why != -EAGAIN;
+    if (!*over)
+        return why;
     l->one_by_one = is_shortage(why);
     if (many && l->one_by_one)
         return -EINTR; /* the kernel wants a descriptor before anybody knocks: then it is asked for each */
@@ -355,6 +386,8 @@ static coil_server *new_server(coil_loop *loop, const coil_server_options *o, co
     s->options = *o;
     s->options.per_worker = o->per_worker && loop->parallel && sockets->count % loop->member_count == 0;
     s->hands_on = loop->parallel && !s->options.per_worker;
+    s->unix_sockets = sockets->unix_sockets;
+    s->given = sockets->given;
     coil__list_init(&s->clients);
     coil__list_init(&s->closing);
     coil__loop_hold(loop);
@@ -386,6 +419,23 @@ static int start(coil_server *s)
     return coil_sleep(0); /* as in asyncio: accepting has begun when this returns */
 }
 
+/*
+ * It was not started after all. Other workers may have begun to serve clients: waits for the end of these, cancelled,
+ * so that nothing of the program's is called any more. (On a loop of its own there are none yet.)
+ */
+static void end_unstarted(coil_server *s)
+{
+    int rc = s->loop->parallel ? -ECANCELED : 0;
+    coil_server_close(s);
+    if (rc < 0)
+        (void)coil__server_cancel_clients(s);
+    while (rc == -ECANCELED) {
+        rc = coil_server_wait_closed(s);
+        coil_error_release(coil_catch(rc));
+    }
+    coil_server_free(s);
+}
+
 /* What becomes of a connection: one of the two functions. */
 typedef struct service {
     coil_client_connected *callback;
@@ -394,22 +444,23 @@ typedef struct service {
 } service;
 
 /* Takes the sockets, also on failure. */
-static int start_on(const service *what, const coil_server_options *o, coil__sockets *sockets, bool unix_sockets,
-                    coil_server **server)
+static int start_on(const service *what, const coil_server_options *o, coil__sockets *sockets, coil_server **server)
 {
+    coil_assert(what->callback || what->factory);
     coil_server *s = new_server(coil__running_loop(), o, sockets);
     if (!s)
         return coil_raise(-ENOMEM, NULL);
     s->callback = what->callback;
     s->factory = what->factory;
     s->arg = what->arg;
-    s->unix_sockets = unix_sockets;
     int rc = start(s);
-    if (rc < 0)
-        coil_server_free(s);
-    else
+    if (rc == 0) {
         *server = s;
-    return rc;
+        return 0;
+    }
+    coil_error *error = coil_catch(rc);
+    end_unstarted(s);
+    return coil_raise_error(error);
 }
 
 static int start_tcp(const service *what, const char *host, const char *port, const coil_server_options *options,
@@ -422,7 +473,7 @@ static int start_tcp(const service *what, const char *host, const char *port, co
     coil_loop *loop = coil__running_loop();
     size_t copies = o.per_worker && loop->parallel ? loop->member_count : 1;
     COIL_TRY(coil__listen_tcp(loop, host, port, &o, copies, &sockets));
-    return start_on(what, &o, &sockets, false, server);
+    return start_on(what, &o, &sockets, server);
 }
 
 static int start_unix(const service *what, const char *path, const coil_server_options *options, coil_server **server)
@@ -433,7 +484,24 @@ static int start_unix(const service *what, const char *path, const coil_server_o
     COIL_TRY(coil__server_options(options, &o));
     o.per_worker = false; /* they have no SO_REUSEPORT */
     COIL_TRY(coil__listen_unix(coil__running_loop(), path, &o, &sockets));
-    return start_on(what, &o, &sockets, true, server);
+    return start_on(what, &o, &sockets, server);
+}
+
+/* Takes @fd, also on failure. */
+static int start_given(const service *what, int fd, const coil_server_options *options, coil_server **server)
+{
+    coil_server_options o;
+    coil__sockets sockets;
+    int rc = coil__task_may_wait();
+    if (rc == 0)
+        rc = coil__server_options(options, &o);
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    o.per_worker = false; /* there is one socket */
+    COIL_TRY(coil__listen_on(fd, &o, &sockets));
+    return start_on(what, &o, &sockets, server);
 }
 
 int coil_start_server(coil_client_connected *callback, void *arg, const char *host, const char *port,
@@ -463,21 +531,13 @@ int coil_create_unix_server(coil_protocol_factory *factory, void *factory_arg, c
 int coil_start_server_on(coil_client_connected *callback, void *arg, int fd, const coil_server_options *options,
                          coil_server **server)
 {
-    coil_server_options o;
-    coil__sockets sockets;
-    coil_address address;
-    int rc = coil__task_may_wait();
-    if (rc == 0)
-        rc = coil__server_options(options, &o);
-    if (rc == 0)
-        rc = coil_address_of_socket(fd, &address);
-    if (rc < 0) {
-        close(fd);
-        return rc;
-    }
-    o.per_worker = false;
-    COIL_TRY(coil__listen_on(fd, &o, &sockets));
-    return start_on(&(service){.callback = callback, .arg = arg}, &o, &sockets, address.any.sa_family == AF_UNIX, server);
+    return start_given(&(service){.callback = callback, .arg = arg}, fd, options, server);
+}
+
+int coil_create_server_on(coil_protocol_factory *factory, void *factory_arg, int fd, const coil_server_options *options,
+                          coil_server **server)
+{
+    return start_given(&(service){.factory = factory, .arg = factory_arg}, fd, options, server);
 }
 
 /* --- what programs ask for ------------------------------------------------------------------------------------ */
@@ -485,6 +545,7 @@ int coil_start_server_on(coil_client_connected *callback, void *arg, int fd, con
 /* A const server's latch. */
 static coil__latch *latch_of(const coil_server *s)
 {
+    coil_assert(s);
     return &((coil_server *)(uintptr_t)s)->latch;
 }
 
@@ -519,7 +580,8 @@ static void close_listeners(coil_server *s)
 {
     for (size_t i = 0; i < s->listener_count; i++) {
         coil__listener *l = &s->listeners[i];
-        (void)shutdown(l->fd, SHUT_RDWR); /* nobody can connect any more, although the kernel still has it */
+        if (!s->given)
+            (void)shutdown(l->fd, SHUT_RDWR); /* nobody can connect any more, although the kernel still has it */
         if (l->retrying && coil__timer_disarm(s->loop, &l->retry))
             l->retrying = false;
         if (l->accepting)
@@ -541,6 +603,7 @@ static void close_server(coil_server *s)
 
 void coil_server_close(coil_server *s)
 {
+    coil_assert(s);
     coil__guard guard = coil__guard_enter(&s->latch);
     close_server(s);
     coil__server_leave(s, &guard);
@@ -568,6 +631,7 @@ static void end_serving(coil_server *s)
 
 int coil_server_serve_forever(coil_server *s)
 {
+    coil_assert(s);
     COIL_TRY(coil__task_needed());
     coil_future *serving = coil__future_new(s->loop);
     if (!serving)
@@ -587,6 +651,7 @@ int coil_server_serve_forever(coil_server *s)
 
 int coil_server_wait_closed(coil_server *s)
 {
+    coil_assert(s);
     int rc = 0;
     COIL_TRY(coil__task_needed());
     coil__guard guard = coil__guard_enter(&s->latch);
@@ -610,11 +675,13 @@ static int wait_within(coil_server *s, int64_t timeout_ns)
 
 void coil_server_cancel_clients(coil_server *s)
 {
+    coil_assert(s);
     (void)coil__server_cancel_clients(s);
 }
 
 int coil_server_drain(coil_server *s, int64_t timeout_ns)
 {
+    coil_assert(s);
     COIL_TRY(coil__task_may_wait());
     coil_server_close(s);
     int rc = wait_within(s, timeout_ns);

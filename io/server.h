@@ -61,6 +61,7 @@ struct coil_server {
     size_t open_listeners;      /* whose descriptors are open */
     bool hands_on;              /* connections begin on all workers in turn */
     bool unix_sockets;          /* which do not take options from the listening one */
+    bool given;                 /* the socket is the program's own: others who have it go on when this server closes */
     bool closed, freed, told;   /* told: the exception handler knows that resources have run out */
     size_t listener_count;
     coil__listener listeners[];

@@ -64,7 +64,8 @@ static coil__client *new_client(coil_server *s, coil_stream *stream)
     if (!c)
         return NULL;
     COIL__GUARD(&s->latch);
-    *c = (coil__client){.server = s, .stream = stream, .cancelled = s->rounds, .starting = true};
+    uint64_t round = s->closed ? 0 : s->rounds; /* it was let in before, and may have missed the round that followed */
+    *c = (coil__client){.server = s, .stream = stream, .cancelled = round, .starting = true};
     coil__list_append(&s->clients, &c->node);
     s->client_count++;
     return c;
@@ -141,12 +142,13 @@ static int start_protocol(coil_server *s, int fd)
 {
     const coil_protocol *protocol;
     void *arg;
+    coil__wire wire = {.in = fd, .out = fd, .socket = true};
     coil__client *c = new_client(s, NULL);
     int rc = c ? s->factory(s->arg, &protocol, &arg) : coil_raise(-ENOMEM, NULL);
     if (rc < 0) {
         close(fd);
     } else {
-        rc = coil__protocol_open(s->loop, protocol, arg, fd, transport_gone, c, NULL, &c->transport);
+        rc = coil__protocol_open(s->loop, protocol, arg, &wire, transport_gone, c, NULL, &c->transport);
         if (rc < 0)
             refuse_protocol(protocol, arg, rc);
     }

@@ -195,7 +195,7 @@ static bool put(watch *w)
 static int add(coil_loop *loop, int fd, short events, coil_callback *fn, void *arg)
 {
     COIL_TRY(check(loop, fd));
-    if (!coil_loop_is_running(loop))
+    if (!coil__loop_is_here(loop) && !coil_loop_is_running(loop)) /* a worker has its own, not the facade's */
         COIL_TRY(coil__loop_open_backend(loop));
     watch *w = new_watch(loop, fd, events, fn, arg);
     if (w && put(w))

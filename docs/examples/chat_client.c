@@ -83,7 +83,7 @@ static int async_main(void *arg, void **result)
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        fprintf(stderr, "%s PORT [NAME]\n", argv[0]);
+        fprintf(stderr, "usage: chat_client PORT [NAME]\n");
         return 2;
     }
     return coil_main(coil_coro_of(async_main, argv));

@@ -146,7 +146,12 @@ static int async_main(void *arg, void **result)
 
 int main(int argc, char **argv)
 {
-    uint32_t seed = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 0;
+    char *end;
+    uint32_t seed = argc > 1 ? (uint32_t)strtoul(argv[1], &end, 10) : 0;
+    if (argc > 1 && (end == argv[1] || *end)) {
+        fprintf(stderr, "usage: failing_consumers [SEED]\n");
+        return 2;
+    }
     coil_virtual_clock clock;
     coil_virtual_clock_init(&clock);
     coil_loop_options options = {.size = sizeof options, .clock = &clock.clock};

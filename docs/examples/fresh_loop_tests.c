@@ -7,6 +7,7 @@
  * asyncio: unittest.IsolatedAsyncioTestCase
  */
 #include <coil_testing.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,6 +74,10 @@ static Suite *mail(void)
 int main(int argc, char **argv)
 {
     careless = argc > 1 && strcmp(argv[1], "--careless") == 0;
+    if (argc > 1 && !careless) {
+        fprintf(stderr, "usage: fresh_loop_tests [--careless]\n");
+        return 2;
+    }
     SRunner *runner = srunner_create(mail());
     srunner_set_fork_status(runner, CK_NOFORK);
     srunner_run_all(runner, CK_NORMAL);

@@ -66,9 +66,16 @@ static int async_main(void *arg, void **result)
     return 0;
 }
 
+static bool is_number(const char *text)
+{
+    char *end;
+    (void)strtol(text, &end, 10);
+    return end != text && !*end;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc != 3) {
+    if (argc != 3 || !is_number(argv[2])) {
         fprintf(stderr, "usage: get_username URL ID\n");
         return 2;
     }

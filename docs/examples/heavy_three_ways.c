@@ -112,7 +112,12 @@ static int async_main(void *arg, void **result)
 
 int main(int argc, char **argv)
 {
-    long limit = argc > 1 ? atol(argv[1]) : LIMIT;
+    char *end;
+    long limit = LIMIT;
+    if (argc > 1 && ((limit = strtol(argv[1], &end, 10)) <= 0 || *end)) {
+        fprintf(stderr, "usage: heavy_three_ways [LIMIT]\n");
+        return 2;
+    }
     coil_loop_options options = {.size = sizeof options, .debug = true, .slow_callback_handler = print_slow};
     return coil_run_with(&options, coil_coro_of(async_main, &limit), NULL) < 0;
 }

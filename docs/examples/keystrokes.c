@@ -104,6 +104,11 @@ static int async_main(void *arg, void **result)
 
 int main(int argc, char **argv)
 {
-    struct desk desk = {.seconds = argc > 1 ? atof(argv[1]) : 10};
+    char *end;
+    struct desk desk = {.seconds = argc > 1 ? strtod(argv[1], &end) : 10};
+    if (argc > 1 && (!(desk.seconds > 0 && desk.seconds < 1e9) || *end)) {
+        fprintf(stderr, "usage: keystrokes [SECONDS]\n");
+        return 2;
+    }
     return coil_main(coil_coro_of(async_main, &desk));
 }

@@ -122,6 +122,11 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--reader") == 0)
         return read_blocking();
-    struct desk desk = {.seconds = argc > 1 ? atof(argv[1]) : 10};
+    char *end;
+    struct desk desk = {.seconds = argc > 1 ? strtod(argv[1], &end) : 10};
+    if (argc > 1 && (!(desk.seconds > 0 && desk.seconds < 1e9) || *end)) {
+        fprintf(stderr, "usage: keystrokes_process [SECONDS]\n");
+        return 2;
+    }
     return coil_main(coil_coro_of(async_main, &desk));
 }

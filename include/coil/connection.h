@@ -39,11 +39,12 @@ COIL_IN_TASK COIL_SUSPENDS int coil_open_connection_with(const char *host, const
                                                          const coil_connect_options *options, coil_stream **stream);
 
 /**
- * coil_open_connection_on - a stream on a connected socket: one that was accepted, or of socketpair(2)
+ * coil_open_connection_on - a stream on a connected socket: one that was accepted, connected or inherited, or of
+ * socketpair(2)
  * @fd:      takes, also on failure; it becomes nonblocking
  * @options: only limit_bytes and socket are used
  *
- * Errors: -EINVAL for what is no stream socket.
+ * Errors: -EINVAL for what is no stream socket: "A Stream Socket was expected, got ...".
  */
 COIL_ON_LOOP int coil_open_connection_on(int fd, const coil_connect_options *options, coil_stream **stream);
 

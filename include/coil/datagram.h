@@ -37,7 +37,12 @@ typedef struct coil_datagram coil_datagram;
  */
 COIL_IN_TASK COIL_SUSPENDS int coil_datagram_open(const coil_datagram_options *options, coil_datagram **datagram);
 
-/** coil_datagram_open_on - on a socket of the program's own. @fd: takes, also on failure; it becomes nonblocking. */
+/**
+ * coil_datagram_open_on - on a socket of the program's own, which may be bound and connected: asyncio's `sock`
+ * @fd: takes, also on failure; it becomes nonblocking
+ *
+ * Errors: -EINVAL for what is no datagram socket: "A UDP Socket was expected, got ...".
+ */
 COIL_ON_LOOP int coil_datagram_open_on(int fd, coil_datagram **datagram);
 
 /** coil_datagram_close - and give the memory back. No call on it may be suspended (asserted). NULL is allowed. */
@@ -113,7 +118,7 @@ COIL_IN_TASK COIL_SUSPENDS int coil_create_datagram_endpoint(const coil_datagram
                                                              const coil_datagram_options *options,
                                                              coil_datagram_transport **transport);
 
-/** coil_create_datagram_endpoint_on - on a socket of the program's own. @fd: takes, also on failure. */
+/** coil_create_datagram_endpoint_on - on a socket of the program's own, as coil_datagram_open_on(). */
 COIL_IN_TASK COIL_SUSPENDS int coil_create_datagram_endpoint_on(const coil_datagram_protocol *protocol, void *arg,
                                                                 int fd, coil_datagram_transport **transport);
 

@@ -24,7 +24,8 @@ COIL_BEGIN
 /* --- streams ---------------------------------------------------------------------------------------------------- */
 
 /**
- * coil_connect_read_pipe - a stream that reads from a pipe, fifo, socket or terminal
+ * coil_connect_read_pipe - a stream that reads from a pipe, fifo, socket or terminal; with a protocol instead of the
+ * stream it is coil_create_read_pipe_transport()
  * @fd:          takes, also on failure; it stays the same number until the stream is closed
  * @limit_bytes: of the reader; 0: COIL_STREAM_LIMIT
  * @stream:      gives; coil_stream_close() it, then coil_stream_free() it

@@ -16,9 +16,9 @@ COIL_BEGIN
 typedef struct coil_transport coil_transport;
 
 /*
- * What a connection calls, each with the protocol's @arg. connection_made, and data_received or get_buffer with buffer_updated,
- * have to be there (else -EINVAL); the others may be NULL. Data and errors are borrowed for the call. connection_made comes
- * first, connection_lost last, once.
+ * What a connection calls, each with the protocol's @arg. connection_made, and data_received or get_buffer with buffer_updated
+ * where something is received, have to be there (else -EINVAL); the others may be NULL. Data and errors are borrowed for the
+ * call. connection_made comes first, connection_lost last, once.
  *
  * In a runtime they are called on any worker: never two of them that receive at a time; but pause_writing and
  * resume_writing, in their order, perhaps while data_received runs elsewhere. connection_lost waits for all others. None of
@@ -59,14 +59,40 @@ COIL_IN_TASK COIL_SUSPENDS int coil_create_unix_connection(const coil_protocol *
                                                            const coil_connect_options *options,
                                                            coil_transport **transport);
 
-/** coil_connect_accepted_socket - on a connected socket. @fd: takes, also on failure; it becomes nonblocking. */
+/**
+ * coil_connect_accepted_socket - on a connected socket: one that was accepted, connected or inherited, or of socketpair(2)
+ * @fd:      takes, also on failure; it becomes nonblocking
+ * @options: only `socket` is used
+ *
+ * Errors: -EINVAL for what is no stream socket: "A Stream Socket was expected, got ...".
+ */
 COIL_IN_TASK COIL_SUSPENDS int coil_connect_accepted_socket(const coil_protocol *protocol, void *arg, int fd,
                                                             const coil_connect_options *options,
                                                             coil_transport **transport);
 
+/**
+ * coil_create_read_pipe_transport - what is read from a pipe, fifo, socket or terminal: asyncio's loop.connect_read_pipe()
+ * @fd: takes, also on failure; see coil/pipe.h
+ *
+ * Its end closes it, whatever eof_received says; writing to it is -EINVAL. Cancelled as coil_create_connection().
+ * Errors: those of coil_connect_read_pipe(), which makes a stream of it.
+ */
+COIL_IN_TASK COIL_SUSPENDS int coil_create_read_pipe_transport(const coil_protocol *protocol, void *arg, int fd,
+                                                               coil_transport **transport);
+
+/**
+ * coil_create_write_pipe_transport - the same for writing: loop.connect_write_pipe()
+ *
+ * Nothing is received, so that connection_made is all that the protocol needs. coil_transport_write_eof() is
+ * coil_transport_close(). When nobody can read any more, it is lost: with -EPIPE if something was buffered. That
+ * the other end of a terminal has gone, only writing tells.
+ */
+COIL_IN_TASK COIL_SUSPENDS int coil_create_write_pipe_transport(const coil_protocol *protocol, void *arg, int fd,
+                                                                coil_transport **transport);
+
 /*
  * Makes the protocol of a connection that was accepted: @protocol and @arg, as above. The transport is coil's: it goes after
- * connection_lost. An error is reported, and the connection closed. If there is no memory for the transport, connection_lost is
+ * connection_lost, which is called by coil_loop_free() for the connections that are left then. An error is reported, and the connection closed. If there is no memory for the transport, connection_lost is
  * called with NULL in its place, and nothing else.
  */
 typedef int coil_protocol_factory(void *factory_arg, const coil_protocol **protocol, void **arg);
@@ -78,6 +104,10 @@ COIL_IN_TASK COIL_SUSPENDS int coil_create_server(coil_protocol_factory *factory
 COIL_IN_TASK COIL_SUSPENDS int coil_create_unix_server(coil_protocol_factory *factory, void *factory_arg,
                                                        const char *path, const coil_server_options *options,
                                                        coil_server **server);
+
+/** coil_create_server_on - on a socket of the program's own, as coil_start_server_on(). @fd: takes, also on failure. */
+COIL_IN_TASK COIL_SUSPENDS int coil_create_server_on(coil_protocol_factory *factory, void *factory_arg, int fd,
+                                                     const coil_server_options *options, coil_server **server);
 
 /* --- transports -------------------------------------------------------------------------------------------------- */
 
@@ -107,7 +137,11 @@ COIL_ON_LOOP void coil_transport_close(coil_transport *transport);
 COIL_ON_LOOP void coil_transport_abort(coil_transport *transport);
 COIL_ON_LOOP bool coil_transport_is_closing(const coil_transport *transport);
 
-/** coil_transport_peername - who is at the other end, as it was when the connection was made. coil_transport_sockname: at this. */
+/**
+ * coil_transport_peername - who is at the other end, as it was when the connection was made; of pipes no address
+ *
+ * coil_transport_sockname: at this end.
+ */
 COIL_ON_LOOP void coil_transport_peername(const coil_transport *transport, coil_address *address);
 COIL_ON_LOOP void coil_transport_sockname(const coil_transport *transport, coil_address *address);
 

@@ -57,10 +57,13 @@ COIL_IN_TASK COIL_SUSPENDS int coil_start_unix_server(coil_client_connected *cal
                                                       const coil_server_options *options, coil_server **server);
 
 /**
- * coil_start_server_on - the same on a socket of the program's own
- * @fd: takes, also on failure; bound, or listening already. One socket, whatever per_worker says.
+ * coil_start_server_on - the same on a socket of the program's own: asyncio's `sock`, of TCP or Unix
+ * @fd: takes, also on failure; bound, or listening already, as one that was inherited (socket activation). It becomes
+ *      nonblocking, for all that share it
  *
- * Errors: also -EINVAL for what is no stream socket.
+ * Others that have the socket too, such as processes that share it, go on when this server is closed. In a runtime one
+ * worker accepts, and hands the connections to all, whatever per_worker says; `family`, reuse_port and dual_stack are
+ * not looked at. Errors: also -EINVAL for what is no stream socket: "A Stream Socket was expected, got ...".
  */
 COIL_IN_TASK COIL_SUSPENDS int coil_start_server_on(coil_client_connected *callback, void *arg, int fd,
                                                     const coil_server_options *options, coil_server **server);

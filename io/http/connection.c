@@ -9,17 +9,24 @@
 #include "connection.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #define LINGER_NS        COIL_SECONDS(2)
 #define LINGER_BYTES_MAX ((size_t)1024 * 1024)
 #define KEPT_BYTES       ((size_t)64 * 1024) /* of a buffer, between requests */
+#define NAMED_BYTES_MAX  200                 /* of a target, in a report */
 
 /* --- waiting -------------------------------------------------------------------------------------------- */
 
+static int64_t later(int64_t now, int64_t timeout_ns)
+{
+    int64_t most = INT64_MAX >> 4;
+    return timeout_ns < most - now ? now + timeout_ns : most;
+}
+
 static int64_t after(const coil__http_connection *c, int64_t timeout_ns)
 {
-    int64_t now = coil_loop_time(c->loop), most = INT64_MAX >> 4;
-    return timeout_ns < most - now ? now + timeout_ns : most;
+    return later(coil_loop_time(c->loop), timeout_ns);
 }
 
 void coil__http_begin_wait(coil__http_connection *c, enum coil__http_waiting what, int64_t deadline)
@@ -51,12 +58,25 @@ static int over(int rc)
     return rc == -ECANCELED ? rc : coil_raise(-ETIMEDOUT, "the client was too slow");
 }
 
+/* The client's time for its body runs while it is waited for, not while the handler is busy with what has come. */
+static int receive_body(coil__http_connection *c, void *buf, size_t cap, size_t *n)
+{
+    int64_t now = coil_loop_time(c->loop), left = c->body_left_ns, pause = c->server->options.body_timeout_ns;
+    coil__http_begin_wait(c, COIL__HTTP_BODY, later(now, pause < left ? pause : left));
+    int rc = coil_stream_read(c->stream, buf, cap, n);
+    int64_t waited = coil_loop_time(c->loop) - now;
+    c->body_left_ns = waited < left ? left - waited : 0;
+    return coil__http_end_wait(c) ? rc : over(rc);
+}
+
 /* The input's read. A closed server waits for no further request. */
 static int receive(coil__http_input *in, void *buf, size_t cap, size_t *n)
 {
     coil__http_connection *c = coil_container_of(in, coil__http_connection, input);
     COIL_TRY(coil__http_flush(c)); /* I3 */
-    coil__http_begin_wait(c, c->waiting, c->deadline ? c->deadline : after(c, c->server->options.body_timeout_ns));
+    if (c->waiting == COIL__HTTP_BODY)
+        return receive_body(c, buf, cap, n);
+    coil__http_begin_wait(c, c->waiting, c->deadline);
     if (c->waiting <= COIL__HTTP_IDLE && server_closed(c)) {
         if (!coil__http_end_wait(c))
             return over(0);
@@ -147,11 +167,15 @@ static int next_head(coil__http_connection *c, size_t *bytes)
     }
 }
 
+/* Names the request, whose head has gone through the checks: no control characters are in it. */
 static void report(const coil__http_connection *c, int rc)
 {
+    char message[NAMED_BYTES_MAX + 100];
     coil_error *error = coil_catch(rc);
+    snprintf(message, sizeof message, "Unhandled exception in HTTP handler of %s %.*s",
+             coil_http_request_method(&c->request), NAMED_BYTES_MAX, coil_http_request_target(&c->request));
     coil_exception_context context = {
-        .message = "Unhandled exception in HTTP handler",
+        .message = message,
         .error = error,
         .future = coil_current_task(),
     };
@@ -241,7 +265,7 @@ static int handle_request(coil__http_connection *c, size_t head_bytes)
     c->requests++;
     c->keep = may_go_on(c);
     c->waiting = COIL__HTTP_BODY;
-    c->deadline = 0;
+    c->body_left_ns = s->options.body_total_timeout_ns;
     coil__http_response_start(&c->response);
     if (c->head.framing == COIL__HTTP_LENGTH && c->head.length > s->options.body_bytes_max)
         return refuse(c, 413);

@@ -94,7 +94,8 @@ struct coil__http_connection {
     coil_stream *stream;      /* owned */
     coil_loop *loop;
     enum coil__http_waiting waiting; /* what reading waits for at the moment, */
-    int64_t deadline;                /* and until when; 0: the body's timeout from now */
+    int64_t deadline;                /* and until when, but for bodies */
+    int64_t body_left_ns;            /* of the client's time for this one */
     coil__http_head head;
     coil__http_body body;
     coil__http_buffer out;

@@ -192,6 +192,7 @@ static void fill_in(coil_http_server_options *o)
     o->header_timeout_ns = timeout_or(o->header_timeout_ns, COIL_SECONDS(10));
     o->idle_timeout_ns = timeout_or(o->idle_timeout_ns, COIL_SECONDS(60));
     o->body_timeout_ns = timeout_or(o->body_timeout_ns, COIL_SECONDS(30));
+    o->body_total_timeout_ns = timeout_or(o->body_total_timeout_ns, COIL_SECONDS(300));
     o->write_timeout_ns = timeout_or(o->write_timeout_ns, COIL_SECONDS(30));
 }
 
@@ -200,6 +201,7 @@ static int64_t tick_of(const coil_http_server_options *o)
     int64_t least = o->header_timeout_ns;
     least = o->idle_timeout_ns < least ? o->idle_timeout_ns : least;
     least = o->body_timeout_ns < least ? o->body_timeout_ns : least;
+    least = o->body_total_timeout_ns < least ? o->body_total_timeout_ns : least;
     least = o->write_timeout_ns < least ? o->write_timeout_ns : least;
     least /= 4;
     return least < TICK_MIN ? TICK_MIN : least > TICK_MAX ? TICK_MAX : least;
@@ -211,7 +213,8 @@ static int check(const coil_http_server_options *o)
         return coil_raise(-EINVAL, "header_bytes_max can be at most %zu", HEAD_BYTES_MAX);
     if (o->headers_max > HEAD_BYTES_MAX)
         return coil_raise(-EINVAL, "headers_max can be at most %zu", HEAD_BYTES_MAX);
-    if (o->header_timeout_ns < 0 || o->idle_timeout_ns < 0 || o->body_timeout_ns < 0 || o->write_timeout_ns < 0)
+    if (o->header_timeout_ns < 0 || o->idle_timeout_ns < 0 || o->body_timeout_ns < 0 || o->body_total_timeout_ns < 0 ||
+        o->write_timeout_ns < 0)
         return coil_raise(-EINVAL, "a timeout cannot be negative");
     if (o->server_name && (!*o->server_name || !coil__http_is_value(o->server_name, strlen(o->server_name))))
         return coil_raise(-EINVAL, "server_name cannot be the value of a field");

@@ -98,7 +98,6 @@ NET_TEST(options_that_make_no_sense_are_refused)
     int rc = coil_datagram_open(&o, &d);
     ck_assert_int_eq(rc, -EINVAL);
     coil_error_release(coil_catch(rc));
-    RAISES(-EINVAL, "A UDP Socket was expected", coil_datagram_open_on(socket(AF_INET, SOCK_STREAM, 0), &d));
 }
 
 NET_TEST(unix_sockets_have_datagrams_too)
@@ -112,7 +111,7 @@ NET_TEST(unix_sockets_have_datagrams_too)
     OK(coil_datagram_open(&o, &one));
     coil_datagram_close(one);
     OK(coil_datagram_open(&o, &one)); /* although the file is there */
-    o.local_host = "@coil-dgram";
+    o.local_host = abstract_name();
     o.remote_host = path;
     OK(coil_datagram_open(&o, &two));
     OK(coil_datagram_send(two, "hi", 2, NULL));
@@ -120,7 +119,7 @@ NET_TEST(unix_sockets_have_datagrams_too)
     ck_assert_uint_eq(n, 2);
     char name[32];
     coil_address_format(&from, name, sizeof name);
-    ck_assert_str_eq(name, "@coil-dgram");
+    ck_assert_str_eq(name, abstract_name());
     coil_datagram_close(one);
     coil_datagram_close(two);
     unlink(path);

@@ -349,6 +349,31 @@ PROCESS_TEST(what_is_written_to_a_process_that_does_not_read_is_a_broken_pipe)
     coil_process_free(p);
 }
 
+static int drain_stdin(void *p, void **result)
+{
+    (void)result;
+    return coil_stream_drain(coil_process_stdin(p));
+}
+
+PROCESS_TEST(who_waits_in_drain_hears_that_the_process_has_ended)
+{
+    static char block[300000];
+    char text[80];
+    coil_process *p = start(piped(ARGV("sleep", "100")));
+    OK(coil_stream_write(coil_process_stdin(p), block, sizeof block));
+    coil_task *draining = spawn(coil_coro_of(drain_stdin, p));
+    turns(2);
+    OK(coil_process_kill(p));
+    int rc = coil_join(draining, NULL);
+    ck_assert_int_eq(rc, -EPIPE);
+    coil_error *error = coil_catch(rc);
+    coil_error_format(error, text, sizeof text);
+    coil_error_release(error);
+    ck_assert_str_eq(text, "BrokenPipeError: Broken pipe");
+    wait_for_end(p);
+    coil_process_free(p);
+}
+
 /* --- communicate ------------------------------------------------------------------------------------------------- */
 
 PROCESS_TEST(communicate_writes_and_reads_everything)
@@ -424,6 +449,36 @@ PROCESS_TEST(communicate_does_not_mind_a_process_that_does_not_read)
     OK(coil_process_communicate(p, input, sizeof input, &out, NULL));
     ck_assert_str_eq(out.data, "done\n");
     free(out.data);
+    coil_process_free(p);
+}
+
+PROCESS_TEST(communicate_does_not_mind_a_process_that_has_ended)
+{
+    static char input[300000];
+    coil_process_data out;
+    coil_process *p = SHELL("echo done");
+    wait_for_end(p);
+    OK(coil_process_communicate(p, input, sizeof input, &out, NULL));
+    ck_assert_str_eq(out.data, "done\n");
+    free(out.data);
+    coil_process_free(p);
+}
+
+static int communicate_much(void *arg, void **result)
+{
+    static char input[300000];
+    (void)result;
+    return coil_process_communicate(arg, input, sizeof input, NULL, NULL);
+}
+
+PROCESS_TEST(communicate_does_not_mind_a_process_that_ends_before_it_has_read_all)
+{
+    coil_process *p = start(piped(ARGV("sleep", "100")));
+    coil_task *communicating = spawn(coil_coro_of(communicate_much, p));
+    turns(3);
+    OK(coil_process_kill(p));
+    OK(coil_join(communicating, NULL));
+    ck_assert_int_eq(wait_for_end(p), -SIGKILL);
     coil_process_free(p);
 }
 

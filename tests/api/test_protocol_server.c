@@ -106,13 +106,79 @@ NET_TEST(each_connection_gets_a_protocol_that_hears_of_its_end)
     ck_assert_int_eq(atomic_load(&lost), 20);
 }
 
+/* One that stops reading when it has begun, as every second one does. */
+static int shy_made(coil_transport *t, void *arg)
+{
+    if (atomic_load(&made) % 2)
+        coil_transport_pause_reading(t);
+    return session_made(t, arg);
+}
+
+static const coil_protocol shy_protocol = {
+    .connection_made = shy_made,
+    .data_received = session_data,
+    .connection_lost = session_lost,
+};
+
+static int make_shy(void *factory_arg, const coil_protocol **protocol, void **arg)
+{
+    (void)factory_arg;
+    *protocol = &shy_protocol;
+    *arg = calloc(1, sizeof(session));
+    return 0;
+}
+
+enum { LEFT = 6 };
+
+static int left_to_the_end[LEFT];
+
+/* Its clients are plain sockets, which stay when it returns. */
+static int leave_connected(void *arg, void **result)
+{
+    coil_server *server = serving(make_shy);
+    (void)arg;
+    (void)result;
+    for (int i = 0; i < LEFT; i++)
+        left_to_the_end[i] = plain_client(server);
+    while (atomic_load(&made) < LEFT)
+        OK(coil_sleep(COIL_MS(1)));
+    coil_server_free(server);
+    return 0;
+}
+
+static void check_left(int before)
+{
+    char byte;
+    ck_assert_int_eq(atomic_load(&lost), LEFT);
+    for (int i = 0; i < LEFT; i++) {
+        ck_assert_int_eq(read(left_to_the_end[i], &byte, 1), 0);
+        close(left_to_the_end[i]);
+    }
+    ck_assert_int_eq(open_descriptors(), before);
+}
+
+TEST(connections_that_are_left_end_with_their_loop)
+{
+    int before = open_descriptors();
+    OK(coil_run(coil_coro_of(leave_connected, NULL), NULL));
+    check_left(before);
+}
+
+TEST(connections_that_are_left_end_with_their_runtime)
+{
+    int before = open_descriptors();
+    coil_runtime_options o = {.size = sizeof o, .workers = 4};
+    OK(coil_runtime_run(&o, coil_coro_of(leave_connected, NULL), NULL));
+    check_left(before);
+}
+
 NET_TEST(a_unix_server_makes_protocols_too)
 {
     coil_server *server;
     coil_stream *s;
     reset_counts();
-    OK(coil_create_unix_server(make_session, NULL, "@coil-test-protocol-server", NULL, &server));
-    OK(coil_open_unix_connection("@coil-test-protocol-server", NULL, &s));
+    OK(coil_create_unix_server(make_session, NULL, abstract_name(), NULL, &server));
+    OK(coil_open_unix_connection(abstract_name(), NULL, &s));
     writes(s, "hello\n");
     reads_line(s, "hello\n");
     ck_assert_uint_eq(coil_server_clients(server), 1);

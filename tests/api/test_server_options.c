@@ -203,6 +203,18 @@ static rlim_t limit_with_room_for(int n)
     return (rlim_t)last + 1;
 }
 
+static bool on_a_given_socket; /* which is accepted from in another way */
+
+static coil_server *echo_server(void)
+{
+    int port;
+    coil_server *server;
+    if (!on_a_given_socket)
+        return listen_with(echo, NULL, NULL);
+    OK(coil_start_server_on(echo, NULL, silent_listener(8, &port), NULL, &server));
+    return server;
+}
+
 static void wait_for_a_connection_to_close(void)
 {
     struct rlimit before, now;
@@ -210,7 +222,7 @@ static void wait_for_a_connection_to_close(void)
     now = before;
     now.rlim_cur = limit_with_room_for(5); /* first: io_uring accepts with the limit it was asked under */
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &now), 0);
-    coil_server *server = listen_with(echo, NULL, NULL);
+    coil_server *server = echo_server();
     coil_stream *first = connect_to(server);
     writes(first, "first\n");
     reads_line(first, "first\n");
@@ -228,13 +240,24 @@ static void wait_for_a_connection_to_close(void)
     finish_server(server);
 }
 
-TEST(accepting_goes_on_as_soon_as_a_connection_closes)
+static void run_short_of_descriptors(bool given)
 {
     struct test_body body = {wait_for_a_connection_to_close};
+    on_a_given_socket = given;
     coil_loop_options o = {.size = sizeof o, .clock = &stopped, .default_exception_handler = keep_report};
     int descriptors = open_descriptors();
     OK(coil_run_with(&o, coil_coro_of(run_test_body, &body), NULL));
     ck_assert_int_eq(open_descriptors(), descriptors);
+}
+
+TEST(accepting_goes_on_as_soon_as_a_connection_closes)
+{
+    run_short_of_descriptors(false);
+}
+
+TEST(so_it_does_from_a_socket_of_the_program_s_own)
+{
+    run_short_of_descriptors(true);
 }
 
 /* --- beginning and ending at the same time ----------------------------------------------------------------------- */

@@ -615,6 +615,32 @@ NET_TEST(names_are_resolved)
            coil_loop_getaddrinfo(loop, "localhost", "70000", NULL, &list));
 }
 
+static int serve_nobody(coil_stream *stream, void *arg)
+{
+    (void)arg;
+    coil_stream_free(stream);
+    return 0;
+}
+
+/* The host is blamed for what is wrong with it only. */
+NET_TEST(a_port_that_is_none_is_named)
+{
+    static const char neither[] = "port xyz is neither a number nor a service of this type of socket";
+    static const char *const hosts[] = {"127.0.0.1", "localhost", "nowhere.invalid", "", NULL};
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list;
+    coil_loop *loop = coil_get_running_loop();
+    for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++)
+        RAISES(-EINVAL, neither, coil_loop_getaddrinfo(loop, hosts[i], "xyz", &hints, &list));
+    coil_stream *stream;
+    coil_server *server;
+    RAISES(-EINVAL, neither, coil_open_connection("localhost", "xyz", &stream));
+    coil_connect_options options = {.size = sizeof options, .local_host = "127.0.0.1", .local_port = "xyz"};
+    RAISES(-EINVAL, neither, coil_open_connection_with("127.0.0.1", "1", &options, &stream));
+    RAISES(-EINVAL, neither, coil_start_server(serve_nobody, NULL, "127.0.0.1", "xyz", NULL, &server));
+    hints.ai_flags = AI_NUMERICSERV;
+    RAISES(-EINVAL, "port http is not a number", coil_loop_getaddrinfo(loop, "127.0.0.1", "http", &hints, &list));
+}
+
 NET_TEST(addresses_are_named)
 {
     coil_address a;

@@ -53,8 +53,7 @@ NET_TEST(peers_are_named_by_path)
 NET_TEST(an_abstract_name_leaves_no_file)
 {
     coil_server *server;
-    char name[32];
-    snprintf(name, sizeof name, "@coil-%d", (int)getpid());
+    const char *name = abstract_name();
     OK(coil_start_unix_server(echo, NULL, name, NULL, &server));
     talks(name);
     finish_server(server);
@@ -101,11 +100,11 @@ NET_TEST(a_full_backlog_is_an_error)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), rc = 0;
     coil_stream *streams[8] = {NULL};
     coil_address a;
-    OK(coil_address_of_path("@coil-full", &a));
+    OK(coil_address_of_path(abstract_name(), &a));
     ck_assert_int_eq(bind(fd, &a.any, a.bytes), 0);
     ck_assert_int_eq(listen(fd, 1), 0);
     for (int i = 0; i < 8 && rc == 0; i++)
-        rc = coil_open_unix_connection("@coil-full", NULL, &streams[i]);
+        rc = coil_open_unix_connection(abstract_name(), NULL, &streams[i]);
     ck_assert_int_eq(rc, -EAGAIN);
     coil_error_release(coil_catch(rc));
     for (int i = 0; i < 8; i++)
@@ -125,8 +124,6 @@ NET_TEST(a_connection_can_be_made_of_a_socket)
     reads_line(two, "across\n");
     finish(one);
     finish(two);
-    RAISES(-EINVAL, "A Stream Socket was expected",
-           coil_open_connection_on(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), NULL, &one));
 }
 
 NET_TEST(a_server_can_be_made_of_a_socket)
@@ -134,15 +131,13 @@ NET_TEST(a_server_can_be_made_of_a_socket)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), fds[2];
     coil_address a;
     coil_server *server;
-    OK(coil_address_of_path("@coil-own", &a));
+    OK(coil_address_of_path(abstract_name(), &a));
     ck_assert_int_eq(bind(fd, &a.any, a.bytes), 0);
     OK(coil_start_server_on(echo, NULL, fd, NULL, &server));
     ck_assert_uint_eq(coil_server_sockets(server, fds, 2), 1);
     ck_assert_int_eq(fds[0], fd);
-    talks("@coil-own");
+    talks(abstract_name());
     finish_server(server);
-    RAISES(-EINVAL, "A Stream Socket was expected",
-           coil_start_server_on(echo, NULL, socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), NULL, &server));
 }
 
 COIL_TEST_MAIN("unix")

@@ -86,11 +86,11 @@ NET_TEST(a_connection_that_a_handler_lost_elsewhere_is_reported_and_answered)
         code = codes[i];
         ck_assert_str_eq(answer_to(server, GET("/"), strlen(GET("/"))),
                          "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        expect_report("Unhandled exception in HTTP handler", code, "a server behind this one");
+        expect_report("Unhandled exception in HTTP handler of GET /", code, "a server behind this one");
         coil_stream *stream = dial(server);
         writes(stream, GET("/begun"));
         hear_all(stream);
-        expect_report("Unhandled exception in HTTP handler", code, "a server behind this one");
+        expect_report("Unhandled exception in HTTP handler of GET /begun", code, "a server behind this one");
     }
     stop(server);
 }
@@ -105,7 +105,7 @@ NET_TEST(a_response_that_breaks_off_takes_no_earlier_one_with_it)
     ck_assert_str_eq(hear_head(stream), OK_HEAD("10") "\r\n");
     hears(stream, "GET /fine ");
     coil_stream_free(stream);
-    expect_report("Unhandled exception in HTTP handler", code, "a server behind this one");
+    expect_report("Unhandled exception in HTTP handler of GET /begun", code, "a server behind this one");
     stop(server);
 }
 
@@ -363,6 +363,58 @@ NET_TEST(a_redirect_is_not_followed_with_a_source_that_was_read)
         expect_body(reply, cases[i].body);
     }
     coil_http_session_free(session);
+    stop(server);
+}
+
+/* --- bodies that take their time ------------------------------------------------------------------------ */
+
+static const coil_http_server_options drip_options = {
+    .size = sizeof drip_options,
+    .header_timeout_ns = COIL_SECONDS(4), /* the sweeper looks once a second */
+    .body_timeout_ns = COIL_SECONDS(6),
+    .body_total_timeout_ns = COIL_SECONDS(12),
+};
+
+/* Each byte is in time. */
+NET_TEST(a_body_that_drips_is_given_up)
+{
+    coil_http_server *server = start(tell, NULL, &drip_options);
+    coil_stream *stream = dial(server);
+    writes(stream, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n");
+    OK(coil_sleep(COIL_MS(500))); /* between the sweeper's looks: closing on a byte that was not read resets */
+    for (int i = 0; i < 20 && !coil_stream_at_eof(stream) && coil_stream_read_buffer_size(stream) == 0; i++) {
+        writes(stream, "x");
+        OK(coil_sleep(COIL_SECONDS(1)));
+    }
+    ck_assert_str_eq(hear_all(stream),
+                     "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    ck_assert_int_ge(now_ms(), 12000);
+    ck_assert_int_le(now_ms(), 14000);
+    stop(server);
+}
+
+static int read_slowly(coil_http_request *request, coil_http_response *response, void *arg)
+{
+    char byte;
+    (void)arg;
+    for (size_t n = 1; n > 0;) {
+        OK(coil_http_request_read(request, &byte, 1, &n));
+        OK(coil_sleep(COIL_SECONDS(5)));
+    }
+    return coil_http_respond(response, 200, NULL, "done", 4);
+}
+
+NET_TEST(a_handler_may_take_longer_for_a_body_than_its_client)
+{
+    coil_http_server *server = start(read_slowly, NULL, &drip_options);
+    coil_stream *stream = dial(server);
+    writes(stream, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
+    for (int i = 0; i < 4; i++) {
+        writes(stream, "1\r\nx\r\n");
+        OK(coil_sleep(COIL_SECONDS(7)));
+    }
+    writes(stream, "0\r\n\r\n");
+    ck_assert_str_eq(hear_all(stream), "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndone");
     stop(server);
 }
 

@@ -323,10 +323,10 @@ NET_TEST(a_handler_that_fails_is_reported_and_its_client_told)
     coil_http_server *server = start(fail_at, NULL, NULL);
     ck_assert_str_eq(answer_to(server, GET("/"), strlen(GET("/"))),
                      "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    expect_report("Unhandled exception in HTTP handler", COIL_EUSER(1), "oh");
+    expect_report("Unhandled exception in HTTP handler of GET /", COIL_EUSER(1), "oh");
     ck_assert_str_eq(answer_to(server, GET("/nothing"), strlen(GET("/nothing"))),
                      "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    expect_report("Unhandled exception in HTTP handler", COIL_ERUNTIME, "the handler gave no response");
+    expect_report("Unhandled exception in HTTP handler of GET /nothing", COIL_ERUNTIME, "the handler gave no response");
     coil_stream *stream = dial(server);
     writes(stream, GET("/late"));
     hear_head(stream);
@@ -340,7 +340,31 @@ NET_TEST(a_handler_that_fails_is_reported_and_its_client_told)
         RAISES(-ECONNRESET, "", rc);
     }
     coil_stream_free(stream);
-    expect_report("Unhandled exception in HTTP handler", COIL_EUSER(1), "oh");
+    expect_report("Unhandled exception in HTTP handler of GET /late", COIL_EUSER(1), "oh");
+    stop(server);
+}
+
+static int keep_length(coil_loop *loop, const coil_exception_context *context, void *arg)
+{
+    (void)loop;
+    *(size_t *)arg = strlen(context->message);
+    return 0;
+}
+
+/* The target as the client wrote it, and as much of it as a line in a log can bear. */
+NET_TEST(the_report_of_a_handler_names_the_request)
+{
+    coil_http_server *server = start(fail_at, NULL, NULL);
+    static const char text[] = "PUT /a%20b?c=d HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    answer_to(server, text, sizeof text - 1);
+    expect_report("Unhandled exception in HTTP handler of PUT /a%20b?c=d", COIL_EUSER(1), "oh");
+    static char many[3000];
+    size_t length = 0;
+    int n = snprintf(many, sizeof many, "GET /%02000d HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", 0);
+    coil_loop_set_exception_handler(coil_get_running_loop(), keep_length, &length);
+    answer_to(server, many, (size_t)n);
+    coil_loop_set_exception_handler(coil_get_running_loop(), NULL, NULL);
+    ck_assert_uint_eq(length, strlen("Unhandled exception in HTTP handler of GET ") + 200);
     stop(server);
 }
 

@@ -26,6 +26,14 @@
     }                                                 \
     static void name##_in_task(void)
 
+/* An abstract name of this process alone: suites run side by side. */
+static COIL_TEST_UNUSED const char *abstract_name(void)
+{
+    static char name[32];
+    snprintf(name, sizeof name, "@coil-test-%d", (int)getpid());
+    return name;
+}
+
 static COIL_TEST_UNUSED coil_server *listen_with(coil_client_connected *callback, void *arg,
                                                  const coil_server_options *options)
 {
