@@ -2,8 +2,8 @@
  * bench_echo.c - W9: TCP echo, and what an idle connection costs
  *
  * The server is coil-echo-server, a process of its own from this program's directory; the generator (load.h) runs here.
- * With one worker the server is kept on the first CPU that this process may use and the generator on the second; with
- * more both go where they like. Beside the generator's figures it prints what the server counted meanwhile:
+ * With one worker the server is kept on the first CPU that this process may use and the generator on the second, where it does
+ * not sleep; with more both go where they like. Beside the generator's figures it prints what the server counted meanwhile:
  *
  *   .allocations   per message, the most of any round. Has to be 0.0000; the two or three of a round are those of being
  *                  asked. jemalloc counts an allocation when the thread's cache is flushed: with several workers the
@@ -45,6 +45,7 @@ typedef struct echo_run {
     load_figure figures[FIGURES_MAX]; /* their names and units */
     size_t count;
     double allocations; /* per message, of the round that made most; negative: not counted */
+    bool apart;         /* the server and the generator have a core each */
 } echo_run;
 
 static uint64_t connections_of(const bench_options *o, uint64_t otherwise)
@@ -88,6 +89,7 @@ static int start_server(echo_run *run)
     int rc = bench_server_start(run->options, more, &run->server);
     if (pin)
         sched_setaffinity(0, sizeof second, &second);
+    run->apart = pin;
     return rc;
 }
 
@@ -129,7 +131,7 @@ static int measure_round(echo_run *run, unsigned round)
     const bench_options *o = run->options;
     const load_options load = {.host = "127.0.0.1", .port = run->server.port,
                                .connections = connections_of(o, CONNECTIONS), .bytes = bytes_of(o),
-                               .server_pid = (uint64_t)run->server.pid, .seconds = 0.8 / (double)o->divide,
+                               .server_pid = (uint64_t)run->server.pid, .seconds = 0.8 / (double)o->divide, .spins = run->apart,
                                .observe = take_counts, .observer = run};
     load_result result;
     if (load_run(&load, &result) < 0)

@@ -21,6 +21,7 @@ typedef struct load_options {
     uint64_t rate;             /* messages a second of the open loop; 0: closed */
     uint64_t stalls, stall_us; /* of them, a second, that ask the server to compute, and for how long */
     double seconds;            /* measured, after a warm-up */
+    bool spins;                /* closed loop: looks for answers without sleeping; for a generator with a core of its own */
     void (*observe)(void *observer, bool end); /* closed loop: called as the measurement begins and ends; NULL */
     void *observer;
 } load_options;

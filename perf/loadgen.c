@@ -57,6 +57,7 @@ static int usage(FILE *out)
             "  --bytes N            of a message (64); from 4096 on bandwidth is printed as well\n"
             "  --seconds S          measured, after 0.3 s of warm-up (0.8)\n"
             "  --server-pid PID     whose processor time is measured\n"
+            "  --wait sleep|spin    for answers; spin has a core for itself, and does not have to be woken (sleep)\n"
             "  --format table|lines for people, or one 'coil W9.echo1_64c 100000 req/s' a line (table)\n"
             "  --contender WORD     first word of the results (coil)\n"
             "  --name NAME          of the workload (W9.echo1_<connections>c, W11.stall)\n"
@@ -92,6 +93,9 @@ static bool parse_text(const char *name, const char *value, program *p)
         p->contender = value;
     } else if (strcmp(name, "--name") == 0) {
         p->name = value;
+    } else if (strcmp(name, "--wait") == 0) {
+        p->load.spins = strcmp(value, "spin") == 0;
+        return p->load.spins || strcmp(value, "sleep") == 0;
     } else if (strcmp(name, "--format") == 0) {
         p->lines = strcmp(value, "lines") == 0;
         return p->lines || strcmp(value, "table") == 0;

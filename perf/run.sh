@@ -44,6 +44,7 @@ chrt --rr 1 true 2>/dev/null && priority="chrt --rr 1" || priority=
 # Whatever hangs must not do so for ever, least of all in real time.
 realtime=${PRIORITY-$priority}
 priority="timeout --kill-after=5 300 $realtime"
+chrt --rr 2 true 2>/dev/null && first="chrt --rr 2" || first=
 ulimit -n "$(ulimit -H -n)"
 scratch=$(mktemp -d)
 server=
@@ -190,9 +191,10 @@ echo_once()
     # No timeout in front of the server: its processor time is what is measured.
     # shellcheck disable=SC2086 # words
     start_server $realtime taskset -c "$server_cores" "$@"
+    [ "$client_cores" = 1 ] && wait=spin || wait=sleep
     # shellcheck disable=SC2086
     $priority taskset -c "$client_cores" "$bin/coil-loadgen" --port "$port" --connections "$connections" \
-        --bytes "$bytes" --server-pid "$server" --contender "$contender" --name "$name" --format lines
+        --bytes "$bytes" --wait $wait --server-pid "$server" --contender "$contender" --name "$name" --format lines
     stop_server
 }
 
@@ -248,6 +250,7 @@ echo_bytes_round()
 }
 
 # stall_once CONTENDER COMMAND...
+# The generator goes first: what the servers do must not make it late, least of all when they compute in real time.
 stall_once()
 {
     contender=$1
@@ -255,7 +258,8 @@ stall_once()
     [ -x "$1" ] || return 0
     # shellcheck disable=SC2086 # words
     start_server $priority "$@"
-    "$bin/coil-loadgen" --port "$port" --connections 256 --rate "$rate" --stalls "$stalls" --seconds 5 \
+    # shellcheck disable=SC2086 # words
+    $first "$bin/coil-loadgen" --port "$port" --connections 256 --rate "$rate" --stalls "$stalls" --seconds 5 \
         --contender "$contender" --format lines
     stop_server
 }
