@@ -449,11 +449,15 @@ int coil__task_spend(coil__task *t)
     return coil__task_yield(t);
 }
 
-/* From now on nobody can await the future, as long as it is pending; see coil_await. Another loop's may be ending now. */
+/*
+ * From now on nobody can await the future, as long as it is pending; see coil_await. Another loop's may be ending now. On several
+ * workers it would be chance who comes before and who after: there it can be awaited.
+ */
 static __attribute__((cold)) coil_error *shun(coil_future *f, int code, const char *message)
 {
     uint8_t expected = COIL__NOTED;
-    (void)cas_strong_relaxed(&f->notice, &expected, COIL__SHUNNED); /* [FUT-2] relaxed: an error that is there stays */
+    if (!f->loop->parallel)
+        (void)cas_strong_relaxed(&f->notice, &expected, COIL__SHUNNED); /* [FUT-2] relaxed: an error that is there stays */
     return coil_error_new(code, "%s", message);
 }
 

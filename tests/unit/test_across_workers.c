@@ -162,6 +162,42 @@ static int counts_its_end(coil_agen *g, void *arg)
 
 static coil_agen *left[WORKERS * 4];
 
+typedef struct self_wait {
+    coil_event *tried, *end;
+} self_wait;
+
+/* Again and again: on a loop of its own only the first call says that. */
+static int awaits_itself(void *arg, void **result)
+{
+    self_wait *w = arg;
+    (void)result;
+    for (int i = 0; i < 3; i++)
+        RAISES(COIL_ERUNTIME, "Task cannot await on itself", coil_await(coil_current_task(), NULL));
+    coil_event_set(w->tried);
+    return coil_event_wait(w->end);
+}
+
+static int set_event(void *arg, void **result)
+{
+    (void)result;
+    coil_event_set(arg);
+    return 0;
+}
+
+WORKERS_TEST(a_task_that_awaited_itself_can_be_awaited_all_the_same)
+{
+    self_wait w = {new_event(), new_event()};
+    coil_task *task = spawn(coil_coro_of(awaits_itself, &w));
+    OK(coil_event_wait(w.tried));
+    coil_pin();
+    coil_task *setter = on_worker((unsigned)coil_worker_number(), set_event, w.end); /* when this task waits */
+    OK(coil_join(task, NULL));
+    OK(coil_join(setter, NULL));
+    coil_unpin();
+    coil_event_free(w.tried);
+    coil_event_free(w.end);
+}
+
 WORKERS_TEST(agens_of_all_workers_are_closed_together)
 {
     atomic_store(&closed_agens, 0);
