@@ -44,7 +44,8 @@
  *   Options   A struct that begins with its size (.size = sizeof options); what is zero has the default.
  *   Time      int64_t nanoseconds, monotonic. COIL_MS(5), COIL_SECONDS(0.5); COIL_FOREVER is "no limit".
  *   NULL      where an object is due is a programming error, and an assertion says so, unless the
- *             description allows it.
+ *             description allows it. An assertion prints coil's own line and condition, then calls abort(); which call
+ *             of the program's it was, a debugger's backtrace tells.
  */
 #ifndef COIL_H
 #define COIL_H

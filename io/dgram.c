@@ -247,7 +247,7 @@ static void run_receive(coil__handle *h)
     coil_datagram_transport *t = coil_container_of(h, coil_datagram_transport, receive.handle);
     begin_calling(t);
     char *buf = coil__backend_scratch(t->loop); /* nothing else is received here until the protocol has returned */
-    if (!buf)
+    if (!buf && may_receive(t))
         tell_error(t, -ENOMEM, "receiving a datagram");
     for (int i = 0; buf && i < BURST && may_receive(t); i++)
         if (!receive_one(t, buf))
@@ -311,12 +311,12 @@ static void end_kick(coil_datagram_transport *t, bool arm)
     leave(t, &guard);
 }
 
-/* Held: whether resume_writing is due. */
+/* Held: whether resume_writing is due. Not after die(): connection_lost may have been called, I1. */
 static bool take_resume(coil_datagram_transport *t)
 {
-    bool due = t->paused && !t->pausing && t->buffered <= t->low; /* I5 */
+    bool due = t->paused && !t->pausing && t->buffered <= t->low && !t->dead; /* I5 */
     t->paused = t->paused && !due;
-    return due && !t->freed;
+    return due;
 }
 
 static void run_kick(coil__handle *h)

@@ -10,7 +10,8 @@
  * I2 pause_writing and resume_writing are called one at a time, by one loop (tell_writing) that ends when the program knows
  *    how things stand; who finds it at work leaves it to it
  * I3 nothing is called before connection_made. If the connection was lost before its turn came, the program never hears
- *    of it; but a server's protocol, which somebody has to free, hears of both when the turn comes
+ *    of it; but a server's protocol, which somebody has to free, hears of both when the turn comes; or, if the loop is
+ *    closed before, of the end alone, without a transport
  * I4 a server's transport, which no program owns, ends with its loop at the latest; its protocol hears of it
  *
  * Source: asyncio.selector_events._SelectorSocketTransport of CPython 3.11.
@@ -265,12 +266,24 @@ static void run_begin(coil__handle *h)
     coil_release(made);
 }
 
+/* I3: it will not be made; a server's protocol hears of that. */
+static void call_refused(coil_transport *t)
+{
+    COIL__GUARD(&t->transport.latch);
+    outside o = step_out(t);
+    if (t->protocol->connection_lost)
+        t->protocol->connection_lost(NULL, NULL, t->arg);
+    step_in(t, &o);
+}
+
 /* The loop is closed: nothing was made. */
 static void discard_begin(coil__handle *h)
 {
     coil_transport *t = coil_container_of(h, coil_transport, begin);
-    if (t->orphaned)
+    if (t->orphaned) {
+        call_refused(t);
         coil__transport_abandon(&t->transport);
+    }
     coil_error_release(t->lost_error);
     t->lost_error = NULL;
     coil__transport_start(&t->transport);
@@ -462,18 +475,28 @@ int coil_transport_write(coil_transport *t, const void *data, size_t n)
 int coil_transport_writelines(coil_transport *t, const struct iovec *pieces, size_t count)
 {
     coil_assert(t);
+    if (coil__loop_closed(t->transport.loop)) /* the first piece may be the end of it */
+        return coil_raise(COIL_ELOOPCLOSED, "Event loop is closed");
     for (size_t i = 0; i < count; i++)
         COIL_TRY(coil__transport_write(&t->transport, pieces[i].iov_base, pieces[i].iov_len));
     return 0;
 }
 
+/* From now on writing is an error, unless it was closed before. */
+static void refuse_more(coil_transport *t)
+{
+    COIL__GUARD(&t->transport.latch);
+    t->transport.eof_written |= !t->transport.closing;
+}
+
 int coil_transport_write_eof(coil_transport *t)
 {
     coil_assert(t);
-    int rc = coil__transport_write_eof(&t->transport);
-    if (t->write_only)
-        coil__transport_close(&t->transport);
-    return rc;
+    if (!t->write_only)
+        return coil__transport_write_eof(&t->transport);
+    refuse_more(t);
+    coil__transport_close(&t->transport); /* of a closed loop it may be gone after that */
+    return 0;
 }
 
 /* Whether the program may hold it back. Held. */

@@ -140,8 +140,8 @@ static void end_protocol_start(coil_server *s, coil__client *c)
 /* Takes the descriptor. */
 static int start_protocol(coil_server *s, int fd)
 {
-    const coil_protocol *protocol;
-    void *arg;
+    const coil_protocol *protocol = NULL;
+    void *arg = NULL;
     coil__wire wire = {.in = fd, .out = fd, .socket = true};
     coil__client *c = new_client(s, NULL);
     int rc = c ? s->factory(s->arg, &protocol, &arg) : coil_raise(-ENOMEM, NULL);

@@ -257,7 +257,7 @@ static uint16_t enter_body(coil__task *t, coil_agen *a)
 
 static void leave_body(coil__task *t, coil_agen *a, coil__coro *from, uint16_t outside)
 {
-    coil_assert(state_of(a) != FINISHED || t->open_scopes == 0); /* a timeout or group was entered and not left */
+    coil_assert((state_of(a) != FINISHED || t->open_scopes == 0) && "a timeout or group was entered and not left");
     a->open_scopes = t->open_scopes;
     t->open_scopes = outside;
     t->top = from;

@@ -406,8 +406,7 @@ coil_error *coil__future_get_error(coil_future *f)
     return coil_error_new(COIL_EINVALIDSTATE, "Result is not set.");
 }
 
-/* Whose value it is: a shielding future shows the shielded one's. */
-static coil_future *value_owner(coil_future *f)
+coil_future *coil__future_value_owner(coil_future *f)
 {
     while (f->class->owner)
         f = f->class->owner(f);
@@ -439,7 +438,7 @@ int coil_future_exception(coil_future *f, coil_error **error)
 int coil__future_take(coil_future *f, void **value, coil__drop_fn **drop)
 {
     COIL_TRY(coil_future_result(f, NULL));
-    coil_future *owner = value_owner(f);
+    coil_future *owner = coil__future_value_owner(f);
     {
         COIL__GUARD(&owner->latch);
         *value = owner->value;

@@ -118,6 +118,9 @@ int coil__future_add_counted_handle(coil_future *f, coil__handle *h);
 /* Takes a handle out again; false if it is not waiting there any more (then it will run). */
 bool coil__future_remove_handle(coil_future *f, coil__handle *h);
 
+/* Whose value it is: a shielding future shows the shielded one's. */
+coil_future *coil__future_value_owner(coil_future *f);
+
 /* coil_future_take(), also telling how to drop the value: for those who pass it on. */
 int coil__future_take(coil_future *f, void **value, coil__drop_fn **drop);
 

@@ -136,7 +136,7 @@ static void leave_list(coil_loop *here, coil__task *t)
 /* The task is done, on @here: out of the loop's list, and its reference with it. @t may be freed. */
 static void retire(coil_loop *here, coil__task *t)
 {
-    coil_assert(t->open_scopes == 0); /* a timeout or group was entered and not left */
+    coil_assert(t->open_scopes == 0 && "a timeout or group was entered and not left");
     coil_assert(t->pins == 0);        /* a coil_pin() without its coil_unpin() */
     coil__error_drop(t->error);
     t->error = NULL;

@@ -651,9 +651,10 @@ size_t coil_future_repr(coil_future *f, char *buf, size_t size)
 int coil_join(coil_future *f, void **result)
 {
     int rc = coil_await(f, NULL);
-    if (rc == 0 && result && coil_gather_outcomes(f, NULL))
+    coil_future *owner = coil_likely(!f->class->owner) ? f : coil__future_value_owner(f);
+    if (rc == 0 && result && coil_gather_outcomes(owner, NULL))
         rc = coil_raise(COIL_ETYPE, "a gathering future's outcomes go with it: use coil_await, then coil_release");
-    if (coil_likely(rc == 0) && coil_likely(!load_acquire(&f->drop)) && !f->class->owner) { /* [FUT-3] */
+    if (coil_likely(rc == 0) && coil_likely(!load_acquire(&f->drop)) && owner == f) { /* [FUT-3] */
         if (result) /* a borrowed value: nothing to be moved out */
             *result = f->value;
     } else if (rc == 0) {

@@ -37,7 +37,7 @@ COIL_IN_TASK COIL_SUSPENDS int coil_await(coil_future *future, void **result);
 /**
  * coil_join - coil_await, then release (@future is taken, also on failure); @result is moved out: the caller owns it
  *
- * Of a gathering future, whose outcomes cannot outlive it, @result must be NULL (COIL_ETYPE).
+ * Of a gathering future, whose outcomes cannot outlive it, and of one that shields it, @result must be NULL (COIL_ETYPE).
  */
 COIL_IN_TASK COIL_SUSPENDS int coil_join(coil_future *future, void **result);
 

@@ -2,7 +2,8 @@
  * coil/group.h - task groups: tasks that end together
  *
  * Leaving a group waits for its tasks. If one fails, the others and the body are cancelled, and the group raises
- * COIL_EGROUP with all errors (coil_error_suberrors). Source: asyncio.taskgroups.
+ * COIL_EGROUP with all errors (coil_error_suberrors). Between enter and exit no COIL_TRY: a task that ends without having
+ * left its groups is an assertion (open_scopes); the body of coil_group_run() may return as it likes. Source: asyncio.taskgroups.
  */
 #ifndef COIL_GROUP_H
 #define COIL_GROUP_H

@@ -3,6 +3,9 @@
  *
  * A loop belongs to one thread at a time: it may be made on one thread and run on another. Everything that the
  * loop runs, runs on the thread that called run_forever or run_until_complete. Source: asyncio.base_events.
+ *
+ * fork(2): a process that is to use coil has to be forked before its parent has a loop, or after the last one was freed (coil_run
+ * has returned). Forked while there is a loop, it may execute another program or _exit(), and not call coil.
  */
 #ifndef COIL_LOOP_H
 #define COIL_LOOP_H
@@ -157,7 +160,8 @@ COIL_ON_LOOP int coil_loop_call_at(coil_loop *loop, int64_t when_ns, coil_callba
 /**
  * coil_loop_call_soon_threadsafe - coil_loop_call_soon from any thread, waking the loop if it sleeps
  *
- * Calls of one thread run in their order; a burst of calls wakes the loop once.
+ * Calls of one thread run in their order; a burst of calls wakes the loop once. In a runtime they run on worker 0, those of
+ * a worker on that worker.
  */
 COIL_ANY_THREAD int coil_loop_call_soon_threadsafe(coil_loop *loop, coil_callback *fn, void *arg,
                                                    coil_handle **handle);

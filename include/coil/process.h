@@ -23,7 +23,11 @@ COIL_BEGIN
 
 typedef struct coil_process coil_process;
 
-/* What a standard descriptor of a process is connected to; a number above 0 is a descriptor of this process. */
+/*
+ * What a standard descriptor of a process is connected to; a number above 0 is a descriptor of this process, which stays
+ * open here: of a pipe, close it after the call, or its reader sees no end. So a pipe is read with a protocol: pipe2(), its
+ * second descriptor for stdout_to, its first for coil_create_read_pipe_transport().
+ */
 enum coil_subprocess_stdio {
     COIL_SUBPROCESS_INHERIT = 0,
     COIL_SUBPROCESS_PIPE = -1,

@@ -81,7 +81,7 @@ COIL_ANY_THREAD int coil_process_pool_new(const coil_process_pool_options *optio
 typedef struct coil_process_call {
     size_t size;           /* sizeof(coil_process_call) */
     const char *name;      /* of a registered job; borrows for the call */
-    void *data;            /* its argument; may be NULL if there are no bytes */
+    void *data;            /* its argument, which is only read; may be NULL if there are no bytes */
     size_t n;              /* bytes */
     void (*drop)(void *);  /* NULL: the bytes are copied before the call returns, or suspends for the last time. Else
                             * the call takes them, even if it fails: drop(data), on any thread, when they are not

@@ -2,7 +2,25 @@
  * coil/protocol.h - transports and protocols: connections that call functions, without a task each
  *
  * asyncio's lower level, for servers that have very many connections, or parse as bytes arrive. Most programs are better served
- * by streams. Source: asyncio.protocols, asyncio.transports, asyncio.base_events of CPython 3.11.
+ * by streams.
+ *
+ *     static int made(coil_transport *transport, void *arg) { return 0; }
+ *     static int received(coil_transport *transport, const void *data, size_t n, void *arg)
+ *     {
+ *         return coil_transport_write(transport, data, n);
+ *     }
+ *     static const coil_protocol echo = {.connection_made = made, .data_received = received};
+ *     static int each(void *factory_arg, const coil_protocol **protocol, void **arg)
+ *     {
+ *         *protocol = &echo;
+ *         *arg = NULL;
+ *         return 0;
+ *     }
+ *     ...
+ *     COIL_TRY(coil_create_server(each, NULL, "127.0.0.1", "8888", NULL, &server));
+ *
+ * A task that is to wait for the end of a connection waits for a future or event of the program's, which connection_lost sets.
+ * Source: asyncio.protocols, asyncio.transports, asyncio.base_events of CPython 3.11.
  */
 #ifndef COIL_PROTOCOL_H
 #define COIL_PROTOCOL_H
@@ -91,9 +109,10 @@ COIL_IN_TASK COIL_SUSPENDS int coil_create_write_pipe_transport(const coil_proto
                                                                 coil_transport **transport);
 
 /*
- * Makes the protocol of a connection that was accepted: @protocol and @arg, as above. The transport is coil's: it goes after
- * connection_lost, which is called by coil_loop_free() for the connections that are left then. An error is reported, and the connection closed. If there is no memory for the transport, connection_lost is
- * called with NULL in its place, and nothing else.
+ * Makes the protocol of a connection that was accepted: sets @protocol and @arg, as above. The transport is coil's: it goes after
+ * connection_lost, which is called by coil_loop_free() for the connections that are left then. An error is reported, and
+ * the connection closed. If there is no memory for the transport, or the loop is closed before connection_made,
+ * connection_lost is called with NULL in its place, and nothing else.
  */
 typedef int coil_protocol_factory(void *factory_arg, const coil_protocol **protocol, void **arg);
 
@@ -118,7 +137,7 @@ COIL_IN_TASK COIL_SUSPENDS int coil_create_server_on(coil_protocol_factory *fact
  */
 COIL_ON_LOOP int coil_transport_write(coil_transport *transport, const void *data, size_t n);
 
-/** coil_transport_writelines - several pieces, one after the other. */
+/** coil_transport_writelines - several pieces, one after the other. COIL_ELOOPCLOSED on a closed loop. */
 COIL_ON_LOOP int coil_transport_writelines(coil_transport *transport, const struct iovec *pieces, size_t count);
 
 /** coil_transport_write_eof - send what is buffered, then no more; receiving goes on. */

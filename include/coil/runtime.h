@@ -68,7 +68,11 @@ COIL_ANY_THREAD int coil_runtime_new(const coil_runtime_options *options, coil_r
 /** coil_runtime_enter - run a coroutine to its end as worker 0; as coil_runner_run. All calls by one thread. */
 COIL_ON_LOOP int coil_runtime_enter(coil_runtime *runtime, coil_coro coro, void **result);
 
-/** coil_runtime_loop - what other threads need for coil_loop_call_soon_threadsafe and the like. Borrowed. */
+/**
+ * coil_runtime_loop - what other threads need for coil_loop_call_soon_threadsafe and the like. Borrowed.
+ *
+ * What they post, callbacks and coroutines, begins on worker 0: between two coil_runtime_enter() it waits for the next.
+ */
 COIL_ANY_THREAD coil_loop *coil_runtime_loop(coil_runtime *runtime);
 
 /** coil_runtime_close - cancel all tasks and wait for them, end the workers, close the loops. A second close does nothing. */

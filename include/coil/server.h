@@ -59,7 +59,7 @@ COIL_IN_TASK COIL_SUSPENDS int coil_start_unix_server(coil_client_connected *cal
 /**
  * coil_start_server_on - the same on a socket of the program's own: asyncio's `sock`, of TCP or Unix
  * @fd: takes, also on failure; bound, or listening already, as one that was inherited (socket activation). It becomes
- *      nonblocking, for all that share it
+ *      nonblocking, for all that share it, and listen(2) is called with options->backlog, also if it was before
  *
  * Others that have the socket too, such as processes that share it, go on when this server is closed. In a runtime one
  * worker accepts, and hands the connections to all, whatever per_worker says; `family`, reuse_port and dual_stack are

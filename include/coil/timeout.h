@@ -9,6 +9,8 @@
  *     int rc = coil_timeout_exit(t, work());
  *     coil_timeout_free(t);
  *     return rc;                                        // or, in one call: coil_timeout_run()
+ *
+ * Between enter and exit no COIL_TRY: a task that ends without having left its scopes is an assertion (open_scopes).
  */
 #ifndef COIL_TIMEOUT_H
 #define COIL_TIMEOUT_H

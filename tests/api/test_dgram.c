@@ -369,6 +369,27 @@ NET_TEST(closing_sends_what_is_buffered_and_aborting_does_not)
     }
 }
 
+NET_TEST(nothing_is_called_after_a_paused_endpoint_is_lost)
+{
+    static char data[4000];
+    endpoint e = {.echoes = false};
+    int ends[2];
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    OK(coil_event_new(&e.something));
+    OK(coil_create_datagram_endpoint_on(&protocol, &e, ends[0], &e.transport));
+    OK(coil_datagram_transport_set_write_limits(e.transport, 8000, 1000));
+    while (!strstr(trace, "pause"))
+        OK(coil_datagram_transport_sendto(e.transport, data, sizeof data, NULL));
+    turns(1); /* it waits for room now */
+    coil_datagram_transport_abort(e.transport);
+    something_happens(&e);
+    turns(3);
+    coil_datagram_transport_free(e.transport);
+    coil_event_free(e.something);
+    close(ends[1]);
+    TRACE_IS("made pause lost 0");
+}
+
 NET_TEST(a_freed_endpoint_calls_nobody)
 {
     endpoint e = {.echoes = false};

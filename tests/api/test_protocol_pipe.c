@@ -474,6 +474,39 @@ NET_TEST(a_cancelled_creation_closes_the_pipe)
     close(e.in);
 }
 
+static void free_when_lost(coil_transport *t, coil_error *error, void *arg)
+{
+    (void)error;
+    (void)arg;
+    note("lost");
+    coil_transport_free(t);
+}
+
+static int make_one_that_frees(void *fd, void **result)
+{
+    static const coil_protocol frees = {.connection_made = connection_made, .connection_lost = free_when_lost};
+    coil_transport *t;
+    OK(coil_create_write_pipe_transport(&frees, NULL, *(int *)fd, &t));
+    *result = t;
+    return 0;
+}
+
+TEST(a_pipe_of_a_closed_loop_may_be_freed_while_its_writing_ends)
+{
+    int before = open_descriptors();
+    ends e = open_pipe();
+    coil_loop *loop;
+    void *t;
+    OK(coil_new_event_loop(NULL, &loop));
+    OK(coil_loop_run_until_complete(loop, coil_coro_of(make_one_that_frees, &e.out), &t));
+    OK(coil_loop_close(loop));
+    OK(coil_transport_write_eof(t));
+    TRACE_IS("made lost");
+    coil_loop_free(loop);
+    close(e.in);
+    ck_assert_int_eq(open_descriptors(), before);
+}
+
 /* --- a subprocess, from its parts ---------------------------------------------------------------------------------- */
 
 NET_TEST(a_subprocess_writes_to_a_protocol)

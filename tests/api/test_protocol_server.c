@@ -172,6 +172,47 @@ TEST(connections_that_are_left_end_with_their_runtime)
     check_left(before);
 }
 
+static void gone_before(coil_transport *t, coil_error *error, void *arg)
+{
+    ck_assert_ptr_null(t);
+    session_lost(t, error, arg);
+}
+
+/* Stops the loop that it is called in, so that what it has made does not begin. */
+static int make_too_late(void *factory_arg, const coil_protocol **protocol, void **arg)
+{
+    static const coil_protocol late = {
+        .connection_made = session_made, .data_received = session_data, .connection_lost = gone_before};
+    coil_loop_stop(coil_get_running_loop());
+    int rc = make_session(factory_arg, protocol, arg);
+    *protocol = &late;
+    return rc;
+}
+
+static int serve_too_late(void *arg, void **result)
+{
+    (void)arg;
+    *result = serving(make_too_late);
+    return 0;
+}
+
+TEST(a_connection_that_did_not_begin_before_its_loop_was_closed_hears_of_its_end)
+{
+    int before = open_descriptors();
+    coil_loop *loop;
+    void *server;
+    OK(coil_new_event_loop(NULL, &loop));
+    OK(coil_loop_run_until_complete(loop, coil_coro_of(serve_too_late, NULL), &server));
+    int client = plain_client(server);
+    OK(coil_loop_run_forever(loop));
+    coil_server_free(server);
+    coil_loop_free(loop);
+    ck_assert_int_eq(atomic_load(&made), 0);
+    ck_assert_int_eq(atomic_load(&lost), 1);
+    close(client);
+    ck_assert_int_eq(open_descriptors(), before);
+}
+
 NET_TEST(a_unix_server_makes_protocols_too)
 {
     coil_server *server;

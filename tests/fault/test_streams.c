@@ -209,6 +209,32 @@ static void fails_in_good_order(coil_coro_fn *program)
     ck_assert_int_gt(failures, 10);
 }
 
+static void dgram_fails(coil_datagram_transport *t, coil_error *error, void *arg)
+{
+    (void)t;
+    (void)error;
+    ++*(int *)arg;
+}
+
+/* A loop's buffer for receiving is made when it is first used: here when the endpoint has gone. */
+NET_TEST(a_freed_endpoint_does_not_hear_that_there_is_no_memory_to_receive)
+{
+    static const coil_datagram_protocol protocol = {.error_received = dgram_fails};
+    int ends[2], errors = 0;
+    coil_datagram_transport *t;
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends), 0);
+    OK(coil_create_datagram_endpoint_on(&protocol, &errors, ends[0], &t));
+    OK(coil_sleep(COIL_MS(1)));
+    coil_datagram_transport_free(t);
+    for (int i = 0; i < 6; i++) {
+        coil__alloc_fail_at(1);
+        OK(coil_sleep(0));
+    }
+    coil__alloc_fail_at(0);
+    close(ends[1]);
+    ck_assert_int_eq(errors, 0);
+}
+
 TEST(a_connection_without_memory_fails_in_good_order)
 {
     fails_in_good_order(serve_and_visit);

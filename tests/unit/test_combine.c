@@ -253,6 +253,24 @@ TASK_TEST(shield_shows_the_result_of_what_it_shields)
     TRACE_IS("a bad");
 }
 
+TASK_TEST(shield_of_a_gathering_is_not_joined_for_its_outcomes)
+{
+    void *outcomes = NULL;
+    coil_future *all, *outer;
+    for (int asks = 0; asks < 2; asks++) {
+        coil_awaitable child = coil_awaitable_of_coro(job(&a10));
+        OK(coil_gather(&child, 1, false, &all));
+        OK(coil_shield(all, &outer));
+        coil_release(all);
+        if (asks)
+            RAISES(COIL_ETYPE, "a gathering future's outcomes go with it: use coil_await, then coil_release",
+                   coil_join(outer, &outcomes));
+        else
+            OK(coil_join(outer, NULL));
+    }
+    ck_assert_ptr_null(outcomes);
+}
+
 TASK_TEST(shield_of_what_is_done_is_that_itself)
 {
     coil_future *future, *outer;

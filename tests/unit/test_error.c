@@ -166,6 +166,8 @@ TEST(error_is_shown_with_asyncios_names)
     ck_assert_str_eq(coil_error_name(-ETIMEDOUT), "TimeoutError");
     ck_assert_str_eq(coil_error_name(-ECONNRESET), "ConnectionResetError");
     ck_assert_str_eq(coil_error_name(-EPIPE), "BrokenPipeError");
+    ck_assert_str_eq(coil_error_name(-ESRCH), "ProcessLookupError");
+    ck_assert_str_eq(coil_error_name(-EAGAIN), "BlockingIOError");
     ck_assert_str_eq(coil_error_name(-EXDEV), "OSError");
     ck_assert_str_eq(coil_error_name(COIL_EQUEUEEMPTY), "QueueEmpty");
     ck_assert_str_eq(coil_error_name(COIL_ESTOPITERATION), "StopAsyncIteration");
