@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE /* pipe2 */
 #include "net.h"
+#include "recorder.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -12,62 +13,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <termios.h>
-
-typedef struct recorder {
-    coil_event *lost;
-    char data[64];
-    size_t size;
-    bool keeps_open, pauses_at_data;
-    int code; /* of connection_lost */
-} recorder;
-
-static int connection_made(coil_transport *t, void *arg)
-{
-    (void)t;
-    (void)arg;
-    note("made");
-    return 0;
-}
-
-static int data_received(coil_transport *t, const void *data, size_t n, void *arg)
-{
-    recorder *r = arg;
-    note("data:%.*s", (int)(n < 20 ? n : 20), (const char *)data);
-    r->size += n;
-    if (r->pauses_at_data)
-        coil_transport_pause_reading(t);
-    return 0;
-}
-
-static bool eof_received(coil_transport *t, void *arg)
-{
-    (void)t;
-    note("eof");
-    return ((recorder *)arg)->keeps_open;
-}
-
-static void pause_writing(coil_transport *t, void *arg)
-{
-    (void)t;
-    (void)arg;
-    note("pause");
-}
-
-static void resume_writing(coil_transport *t, void *arg)
-{
-    (void)t;
-    (void)arg;
-    note("resume");
-}
-
-static void connection_lost(coil_transport *t, coil_error *error, void *arg)
-{
-    recorder *r = arg;
-    (void)t;
-    r->code = error ? coil_error_code(error) : 0;
-    note("lost");
-    coil_event_set(r->lost);
-}
 
 static const coil_protocol reading = {
     .connection_made = connection_made,
@@ -110,18 +55,6 @@ static coil_transport *writes_to(recorder *r, int fd)
     OK(coil_create_write_pipe_transport(&writing, r, fd, &t));
     TRACE_IS("made");
     return t;
-}
-
-static void until_lost(recorder *r)
-{
-    OK(coil_event_wait(r->lost));
-    coil_event_free(r->lost);
-}
-
-static void until_size(const recorder *r, size_t size)
-{
-    while (r->size < size)
-        OK(coil_sleep(COIL_MS(1)));
 }
 
 static void put(int fd, const char *text)
@@ -485,8 +418,9 @@ static void free_when_lost(coil_transport *t, coil_error *error, void *arg)
 static int make_one_that_frees(void *fd, void **result)
 {
     static const coil_protocol frees = {.connection_made = connection_made, .connection_lost = free_when_lost};
+    static recorder r;
     coil_transport *t;
-    OK(coil_create_write_pipe_transport(&frees, NULL, *(int *)fd, &t));
+    OK(coil_create_write_pipe_transport(&frees, &r, *(int *)fd, &t));
     *result = t;
     return 0;
 }
