@@ -11,8 +11,12 @@
 set -u
 LC_ALL=C
 export LC_ALL
+if [ $# -ne 1 ] || [ ! -f "$1" ]; then
+    echo "usage: $0 BUILD/compile_commands.json" >&2
+    exit 2
+fi
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
-commands=$1
+commands=$(cd "$(dirname "$1")" && pwd)/$(basename "$1") || exit 1
 cd "$root" || exit 1
 findings=$(mktemp) || exit 1
 trap 'rm -f "$findings"' EXIT
