@@ -93,7 +93,8 @@ typedef struct coil_datagram_transport coil_datagram_transport;
 
 /*
  * What an endpoint calls, on the worker that it was made on; each may be NULL. connection_made comes first,
- * connection_lost last. Data, addresses and errors are borrowed for the call.
+ * connection_lost last. Data, addresses and errors are borrowed for the call. With COIL_RING_SHARED another worker may stand in
+ * for that one: then two of the others may run at the same time.
  */
 typedef struct coil_datagram_protocol {
     void (*connection_made)(coil_datagram_transport *transport, void *arg);

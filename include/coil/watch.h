@@ -15,8 +15,8 @@ COIL_BEGIN
  * @fd:  a socket, pipe or terminal: what can be polled. To be removed before it is closed
  * @arg: borrows until the reader is removed, or the loop is closed
  *
- * Takes the place of the reader that @fd had. The callback runs in a copy of the current context, on the worker that called this; it
- * may remove the reader. Errors: COIL_ELOOPCLOSED, -EBADF, -EPERM for a regular file, -ENOMEM.
+ * Takes the place of the reader that @fd had. The callback runs in a copy of the current context, on the worker that called this
+ * (with COIL_RING_SHARED another one may stand in for it); it may remove the reader. Errors: COIL_ELOOPCLOSED, -EBADF, -EPERM for a regular file, -ENOMEM.
  */
 COIL_ON_LOOP int coil_loop_add_reader(coil_loop *loop, int fd, coil_callback *fn, void *arg);
 
