@@ -124,7 +124,8 @@ typedef struct coil_process_data {
  *
  * A process that does not read all of its input is none of its worries (-EPIPE, -ECONNRESET). Cancelling it (or a
  * timeout) loses nothing: the process goes on, and another call, with NULL for @input, goes on where this one has
- * stopped.
+ * stopped. Where the call is a task's last, and another worker cancels it at that moment, the task ends cancelled, and @out
+ * has been set all the same: begin with {0}, and look there before calling again.
  *
  * Errors: -ECANCELED; -EINVAL: input, but its stdin is no pipe, or there was input already; COIL_EBUSY if another
  * task reads; -ENOMEM (nothing is lost either).
