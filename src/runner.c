@@ -298,7 +298,7 @@ static int begin_run(const coil_loop_options *options, coil_runner **runner)
 
 int coil_run_with(const coil_loop_options *options, coil_coro coro, void **result)
 {
-    coil_runner *r;
+    coil_runner *r = NULL;
     int rc = begin_run(options, &r);
     if (rc < 0) {
         coil_coro_drop(coro);
