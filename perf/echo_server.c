@@ -9,13 +9,10 @@
  * stops listening, cancels the connections' tasks, waits for them and exits with 0. SIGUSR1 makes it print what the
  * loop has done so far (with several workers: worker 0's), how many tasks there are and how many allocations the
  * process has made: "counts iterations=N waits=N tasks=N allocations=N", allocations -1 where they are not counted.
- * The library takes no signals itself, so they are blocked in every thread, and a plain thread waits for them and calls
- * into the loop.
  */
 #include "bench.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,8 +31,6 @@ typedef struct program {
     enum coil_ring_mode ring_mode;
     bool stall;           /* messages say how long to compute */
     size_t buffer_bytes;  /* the most that is read at once */
-    sigset_t signals;     /* blocked in every thread */
-    coil_loop *running;   /* that the signals' thread calls into */
     coil_future *stopped; /* completed by the first signal */
 } program;
 
@@ -125,9 +120,9 @@ static int stop(void *arg)
 
 static int print_counts(void *arg)
 {
-    const program *p = arg;
     coil_loop_stats stats = {.size = sizeof stats};
-    coil_loop_get_stats(p->running, &stats);
+    (void)arg;
+    coil_loop_get_stats(coil_get_running_loop(), &stats);
     int64_t allocations = bench_allocations_counted() ? (int64_t)bench_allocations() : -1;
     printf("counts iterations=%" PRIu64 " waits=%" PRIu64 " tasks=%zu allocations=%" PRId64 "\n", stats.iterations,
            stats.kernel_waits, stats.tasks, allocations);
@@ -135,32 +130,20 @@ static int print_counts(void *arg)
     return 0;
 }
 
-static void *wait_for_signal(void *arg)
+static int handle_signals(program *p)
 {
-    program *p = arg;
-    int signal_number;
-    while (sigwait(&p->signals, &signal_number) == 0 && signal_number == SIGUSR1)
-        coil_loop_call_soon_threadsafe(p->running, print_counts, p, NULL);
-    coil_loop_call_soon_threadsafe(p->running, stop, p, NULL);
-    return NULL;
-}
-
-/* A positive number of pthread_create() becomes a negative code. */
-static int start_signal_thread(program *p)
-{
-    pthread_t thread;
-    int rc = pthread_create(&thread, NULL, wait_for_signal, p);
-    if (rc == 0)
-        pthread_detach(thread);
-    return -rc;
+    coil_loop *loop = coil_get_running_loop();
+    COIL_TRY(coil_loop_add_signal_handler(loop, SIGUSR1, print_counts, NULL));
+    COIL_TRY(coil_loop_add_signal_handler(loop, SIGTERM, stop, p));
+    return coil_loop_add_signal_handler(loop, SIGINT, stop, p);
 }
 
 /* --- program ------------------------------------------------------------------------------------------------- */
 
-static int announce(const program *p, const coil_server *server)
+static int announce(const coil_server *server)
 {
     coil_backend_info info = {.size = sizeof info};
-    COIL_TRY(coil_loop_backend_info(p->running, &info));
+    COIL_TRY(coil_loop_backend_info(coil_get_running_loop(), &info));
     printf("listening on 127.0.0.1:%d backend=%s\n", coil_server_port(server), info.name);
     fflush(stdout);
     return 0;
@@ -168,8 +151,8 @@ static int announce(const program *p, const coil_server *server)
 
 static int serve_until_signal(program *p, coil_server *server)
 {
-    COIL_TRY(announce(p, server));
-    COIL_TRY(start_signal_thread(p));
+    COIL_TRY(handle_signals(p));
+    COIL_TRY(announce(server));
     COIL_TRY(coil_await(p->stopped, NULL));
     coil_server_close(server);
     coil_server_cancel_clients(server);
@@ -182,7 +165,6 @@ static int serve(void *arg, void **result)
     program *p = arg;
     coil_server *server;
     coil_server_options options = {.size = sizeof options, .backlog = 4096};
-    p->running = coil_get_running_loop();
     COIL_TRY(coil_create_future(&p->stopped));
     int rc = coil_start_server(serve_connection, p, "127.0.0.1", p->port, &options, &server);
     if (rc == 0) {
@@ -204,11 +186,6 @@ static int run_coro(const program *p, coil_coro coro)
 
 static int run(program *p)
 {
-    sigemptyset(&p->signals);
-    sigaddset(&p->signals, SIGTERM);
-    sigaddset(&p->signals, SIGINT);
-    sigaddset(&p->signals, SIGUSR1);
-    pthread_sigmask(SIG_BLOCK, &p->signals, NULL);
     int rc = run_coro(p, coil_coro_of(serve, p));
     if (rc == 0)
         return 0;

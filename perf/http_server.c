@@ -2,11 +2,9 @@
  * http_server.c - the program coil-http-server: W10's server, "Hello, World!" in plain text to every request
  *
  * It runs on one loop, or on a runtime of several workers. Prints "listening on 127.0.0.1:PORT backend=NAME"
- * when it can be reached. SIGTERM and SIGINT end it in order: signals are blocked in every thread, and a
- * plain thread waits for them and calls into the loop, as in echo_server.c.
+ * when it can be reached. SIGTERM and SIGINT end it in order.
  */
 #include <coil_http.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +16,6 @@ typedef struct program {
     const char *port;
     coil_loop_options loop;
     unsigned workers;     /* of a runtime; 0: a plain loop */
-    sigset_t signals;     /* blocked in every thread */
-    coil_loop *running;   /* that the signals' thread calls into */
     coil_future *stopped; /* completed by the first signal */
 } program;
 
@@ -36,29 +32,10 @@ static int stop(void *arg)
     return coil_future_done(p->stopped) ? 0 : coil_future_set_result(p->stopped, NULL);
 }
 
-static void *wait_for_signal(void *arg)
-{
-    program *p = arg;
-    int signal_number;
-    sigwait(&p->signals, &signal_number);
-    coil_loop_call_soon_threadsafe(p->running, stop, p, NULL);
-    return NULL;
-}
-
-/* A positive number of pthread_create() becomes a negative code. */
-static int start_signal_thread(program *p)
-{
-    pthread_t thread;
-    int rc = pthread_create(&thread, NULL, wait_for_signal, p);
-    if (rc == 0)
-        pthread_detach(thread);
-    return -rc;
-}
-
-static int announce(const program *p, const coil_http_server *server)
+static int announce(const coil_http_server *server)
 {
     coil_backend_info info = {.size = sizeof info};
-    COIL_TRY(coil_loop_backend_info(p->running, &info));
+    COIL_TRY(coil_loop_backend_info(coil_get_running_loop(), &info));
     printf("listening on 127.0.0.1:%d backend=%s\n", coil_http_server_port(server), info.name);
     fflush(stdout);
     return 0;
@@ -66,8 +43,9 @@ static int announce(const program *p, const coil_http_server *server)
 
 static int serve(program *p, coil_http_server *server)
 {
-    COIL_TRY(announce(p, server));
-    COIL_TRY(start_signal_thread(p));
+    COIL_TRY(coil_loop_add_signal_handler(coil_get_running_loop(), SIGTERM, stop, p));
+    COIL_TRY(coil_loop_add_signal_handler(coil_get_running_loop(), SIGINT, stop, p));
+    COIL_TRY(announce(server));
     COIL_TRY(coil_await(p->stopped, NULL));
     int rc = coil_http_server_drain(server, COIL_SECONDS(2));
     coil_error_release(coil_catch(rc)); /* whoever takes longer was told so */
@@ -79,7 +57,6 @@ static int async_main(void *arg, void **result)
     program *p = arg;
     coil_http_server *server;
     (void)result;
-    p->running = coil_get_running_loop();
     COIL_TRY(coil_create_future(&p->stopped));
     COIL_TRY(coil_http_start_server(hello, NULL, "127.0.0.1", p->port, NULL, &server));
     int rc = serve(p, server);
@@ -90,10 +67,6 @@ static int async_main(void *arg, void **result)
 
 static int run(program *p)
 {
-    sigemptyset(&p->signals);
-    sigaddset(&p->signals, SIGTERM);
-    sigaddset(&p->signals, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &p->signals, NULL);
     coil_coro coro = coil_coro_of(async_main, p);
     coil_runtime_options o = {.size = sizeof o, .workers = p->workers, .loop = p->loop};
     int rc = p->workers ? coil_runtime_run(&o, coro, NULL) : coil_run_with(&p->loop, coro, NULL);
