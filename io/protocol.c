@@ -90,13 +90,20 @@ static void step_in(coil_transport *t, const outside *o)
         call_lost(t);
 }
 
-/* A program's function has raised @rc. Not held. Gives the error. */
-static coil_error *report(coil_transport *t, const char *message, int rc)
+static __attribute__((cold)) void report(coil_transport *t, const char *message, int rc)
 {
     coil_error *e = coil_catch(rc);
-    coil_exception_context context = {.message = message, .error = e};
-    coil_loop_call_exception_handler(t->transport.loop, &context);
-    return e;
+    coil_loop_call_exception_handler(t->transport.loop, &(coil_exception_context){.message = message, .error = e});
+    coil_error_release(e);
+}
+
+/* A program's function has returned @rc: an error is reported as @message. Held after. Gives @rc, of which nothing is raised. */
+static int come_back(coil_transport *t, const outside *o, int rc, const char *message)
+{
+    if (coil_unlikely(rc < 0))
+        report(t, message, rc);
+    step_in(t, o);
+    return rc;
 }
 
 /* --- what the transport tells. Held ------------------------------------------------------------------------------ */
@@ -110,12 +117,9 @@ static int get_buffer(coil__transport *inner, char **buf, size_t *n)
     int rc = t->protocol->get_buffer(t, &place, &room, t->arg);
     if (rc == 0 && room == 0)
         rc = coil_raise(-EINVAL, "get_buffer() returned an empty buffer");
-    if (rc < 0)
-        coil_error_release(report(t, "Fatal error: protocol.get_buffer() call failed.", rc));
-    step_in(t, &o);
     *buf = place;
     *n = room;
-    return rc;
+    return come_back(t, &o, rc, "Fatal error: protocol.get_buffer() call failed.");
 }
 
 static int buffer_updated(coil__transport *inner, const char *data, size_t n)
@@ -124,10 +128,7 @@ static int buffer_updated(coil__transport *inner, const char *data, size_t n)
     (void)data;
     outside o = step_out(t);
     int rc = t->protocol->buffer_updated(t, n, t->arg);
-    if (rc < 0)
-        coil_error_release(report(t, "Fatal error: protocol.buffer_updated() call failed.", rc));
-    step_in(t, &o);
-    return rc;
+    return come_back(t, &o, rc, "Fatal error: protocol.buffer_updated() call failed.");
 }
 
 static int data_received(coil__transport *inner, const char *data, size_t n)
@@ -135,10 +136,7 @@ static int data_received(coil__transport *inner, const char *data, size_t n)
     coil_transport *t = outer(inner);
     outside o = step_out(t);
     int rc = t->protocol->data_received(t, data, n, t->arg);
-    if (rc < 0)
-        coil_error_release(report(t, "Fatal error: protocol.data_received() call failed.", rc));
-    step_in(t, &o);
-    return rc;
+    return come_back(t, &o, rc, "Fatal error: protocol.data_received() call failed.");
 }
 
 static bool eof_received(coil__transport *inner)
@@ -248,10 +246,7 @@ static void call_made(coil_transport *t)
         return;
     t->made_connection = true;
     outside o = step_out(t);
-    int rc = t->protocol->connection_made(t, t->arg);
-    if (rc < 0)
-        coil_error_release(report(t, "Exception in callback", rc));
-    step_in(t, &o);
+    (void)come_back(t, &o, t->protocol->connection_made(t, t->arg), "Exception in callback");
 }
 
 static void run_begin(coil__handle *h)

@@ -4,7 +4,7 @@
  * Called from any thread. The thread-local cache is touched only inside the functions of this file, which are never
  * inlined and never suspend: a task that moves to another thread between two calls finds the new thread's cache.
  *
- * I1 cache.free[c] chains COIL__MAGAZINE - cache.room[c] objects of (c + 1) * 16 bytes, each from coil__malloc on its own:
+ * I1 cache.free[c] chains COIL__MAGAZINE - cache.room[c] objects of class c, each from coil__malloc on its own:
  *    any thread may free what another allocated, and a thread that ends gives its cache back object by object
  * I2 until the thread has registered its end, its cache has neither objects nor room
  * I3 full[c] chains COIL__MAGAZINE more of them, or is NULL. With that between the free list and the depot, a thread that
@@ -23,14 +23,12 @@
 
 #include "depot.h"
 
-enum { GRANULE = 16, CLASSES = COIL_OBJECT_BYTES_MAX / GRANULE };
-
 struct cache {
     uint64_t fail_in; /* the fail_in-th next allocation fails; 0: none */
     bool registered;  /* the thread's end empties it */
-    struct coil__object *free[CLASSES];
-    uint32_t room[CLASSES]; /* I1, I2 */
-    struct coil__object *full[CLASSES]; /* I3 */
+    struct coil__object *free[COIL__CLASSES];
+    uint32_t room[COIL__CLASSES];             /* I1, I2 */
+    struct coil__object *full[COIL__CLASSES]; /* I3 */
 };
 
 static _Thread_local struct cache cache __attribute__((tls_model("initial-exec")));
@@ -117,7 +115,7 @@ static void free_all(struct coil__object *first)
 static void empty_cache(void *unused)
 {
     (void)unused;
-    for (int c = 0; c < CLASSES; c++) {
+    for (int c = 0; c < COIL__CLASSES; c++) {
         free_all(cache.free[c]);
         free_all(cache.full[c]);
         cache.free[c] = cache.full[c] = NULL;
@@ -138,14 +136,14 @@ static void register_thread(void)
     pthread_once(&exit_once, make_exit_key);
     (void)pthread_setspecific(exit_key, &cache);
     cache.registered = true;
-    for (int c = 0; c < CLASSES; c++)
+    for (int c = 0; c < COIL__CLASSES; c++)
         cache.room[c] = COIL__MAGAZINE;
 }
 
 static size_t class_of(size_t bytes)
 {
     coil_debug_assert(bytes <= COIL_OBJECT_BYTES_MAX);
-    return bytes ? (bytes - 1) / GRANULE : 0;
+    return bytes ? (bytes - 1) / COIL__GRANULE : 0;
 }
 
 /* The free list is empty: takes the other one, or a magazine of the depot. False: there is none. */
@@ -180,7 +178,7 @@ __attribute__((noinline)) void *coil__object_alloc(size_t bytes)
 {
     size_t c = class_of(bytes);
     if (coil_unlikely(!cache.free[c]) && !refill(c))
-        return coil__malloc((c + 1) * GRANULE);
+        return coil__malloc((c + 1) * COIL__GRANULE);
     if (coil_unlikely(injected_failure()))
         return NULL;
     struct coil__object *o = cache.free[c];

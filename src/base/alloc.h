@@ -4,8 +4,8 @@
  * coil__malloc and friends are jemalloc or the system's allocator, as configured. coil__object_alloc serves small
  * fixed-size objects (tasks, futures, handles) from free lists of the calling thread: no lock, no atomic, and in the
  * steady state no allocator call. Objects may be freed on another thread than they were made on: what one thread has too
- * many of goes to the others through a depot (depot.h). Sanitizer builds
- * (COIL_PLAIN_OBJECTS) bypass the cache, so that each object is watched on its own.
+ * many of goes to the others through a depot (depot.h). Sanitizer builds (COIL_PLAIN_OBJECTS) bypass the cache, so that
+ * each object is watched on its own.
  *
  * Fault injection: after coil__alloc_fail_at(n) the n-th next allocation of this thread fails (1 = the next); 0: none.
  * Object allocations count, cached or not.

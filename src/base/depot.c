@@ -8,15 +8,12 @@
 
 #include <pthread.h>
 
-#include "alloc.h"
-
 #define DEPOT_MAX 4 /* magazines of a class */
-#define CLASSES (COIL_OBJECT_BYTES_MAX / 16)
 
 static struct {
     pthread_mutex_t mutex;
-    struct coil__object *magazines[CLASSES];
-    uint32_t count[CLASSES];
+    struct coil__object *magazines[COIL__CLASSES];
+    uint32_t count[COIL__CLASSES];
 } depot = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 bool coil__depot_put(size_t class, struct coil__object *magazine)

@@ -12,8 +12,10 @@
 #ifndef COIL_BASE_DEPOT_H
 #define COIL_BASE_DEPOT_H
 
-#include <coil/base.h>
+#include "alloc.h"
 
+#define COIL__GRANULE 16 /* objects of class c have (c + 1) * 16 bytes */
+#define COIL__CLASSES (COIL_OBJECT_BYTES_MAX / COIL__GRANULE)
 #define COIL__MAGAZINE 1024 /* objects */
 
 /* A free object. The first one of a magazine in the depot also links the next magazine: 16 bytes are enough. */
