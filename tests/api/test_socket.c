@@ -425,15 +425,17 @@ PAIR_TEST(as_many_descriptors_travel_as_a_message_carries)
 
 static int recv_fd_note(void *arg, void **result)
 {
-    int fd;
-    size_t n, count;
+    int fd = -1;
+    size_t n, count = 0;
     char buf[8];
     (void)arg;
     (void)result;
     int rc = coil_sock_recv_fds(pair[1], buf, sizeof buf, &fd, 1, &count, &n);
     note("%d", rc);
-    if (rc == 0)
+    if (rc == 0) {
+        ck_assert_uint_eq(count, 1);
         close(fd);
+    }
     return rc;
 }
 

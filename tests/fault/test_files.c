@@ -7,7 +7,7 @@
  * nothing.
  */
 #define _GNU_SOURCE /* struct statx */
-#include "net.h"
+#include "files.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -18,8 +18,6 @@
 
 enum { FAILURES_MAX = 2000 };
 
-static char directory[] = "/tmp/coil-files-XXXXXX";
-static char path[64];
 
 static int use_position(coil_file *file)
 {
@@ -97,19 +95,6 @@ static int run_files(void *arg, void **result)
     return rc;
 }
 
-static void begin(void)
-{
-    strcpy(directory + sizeof directory - 7, "XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(directory));
-    snprintf(path, sizeof path, "%s/file", directory);
-}
-
-static void end(void)
-{
-    unlink(path);
-    ck_assert_int_eq(rmdir(directory), 0);
-}
-
 static int ignore_report(coil_loop *loop, const coil_exception_context *context, void *arg)
 {
     (void)loop, (void)context, (void)arg;
@@ -140,7 +125,7 @@ static bool allocation_is_pending(void)
 TEST(files_without_memory_fail_in_good_order)
 {
     int before = open_descriptors(), failures = 0;
-    begin();
+    make_directory();
     bool still = false;
     for (uint64_t n = 1; !still; n++) {
         ck_assert_uint_lt(n, FAILURES_MAX);
@@ -153,13 +138,13 @@ TEST(files_without_memory_fail_in_good_order)
         ck_assert_int_eq(open_descriptors(), before);
     }
     ck_assert_int_gt(failures, 10);
-    end();
+    remove_directory();
 }
 
 TEST(each_request_of_a_file_may_fail)
 {
     int before = open_descriptors(), failures = 0;
-    begin();
+    make_directory();
     pending = false;
     for (request = 1; !pending; request++) {
         ck_assert_uint_lt(request, FAILURES_MAX);
@@ -170,7 +155,7 @@ TEST(each_request_of_a_file_may_fail)
     }
     request = 0;
     ck_assert_int_gt(failures, 15);
-    end();
+    remove_directory();
 }
 
 COIL_TEST_MAIN("files")
