@@ -22,7 +22,6 @@
 #include <unistd.h>
 
 #include "../src/base/alloc.h"
-#include "../src/sync.h"
 
 typedef struct plan plan;
 

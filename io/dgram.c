@@ -195,7 +195,7 @@ static void tell_data(coil_datagram_transport *t, const char *data, size_t n, si
     } while (at < n && may_receive(t));
 }
 
-/* One message. False if there is none, or that cannot be told. */
+/* One message. False if there is none. */
 static bool receive_one(coil_datagram_transport *t, char *buf)
 {
     coil_address from = {0};

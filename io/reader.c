@@ -156,8 +156,7 @@ bool coil_stream_reader_at_eof(const coil_stream_reader *reader)
 /* Begins a reading call: what the one before has lent is given back. Takes the latch, if it succeeds. */
 static int begin(coil_stream_reader *r, coil__guard *guard)
 {
-    COIL_TRY(coil__task_needed());
-    COIL_TRY(coil__task_cooperate(coil__current()->task));
+    COIL_TRY(coil__task_may_go_on());
     *guard = coil__guard_enter(latch_of(r));
     r->lending = false;
     if (coil_unlikely(r->kept != NULL)) {

@@ -195,7 +195,7 @@ static void report_shortage(coil_server *s, int code)
     coil_error_release(e);
 }
 
-/* The result of an operation that accepts, or waits for readiness to accept. */
+/* The result of an operation that accepts; one that has waited for readiness accepts now, and is of that kind from then on. */
 static int first_accepted(coil__listener *l)
 {
     if (l->accept.kind != COIL__OP_POLL || l->accept.res < 0)
@@ -291,7 +291,7 @@ static void discard_accept(coil__handle *h)
     if (l->accept.kind == COIL__OP_ACCEPT && l->accept.res >= 0)
         close(l->accept.res);
     coil__guard guard = coil__guard_enter(&s->latch);
-    l->accepting = false;
+    l->accepting = l->accept.kind == COIL__OP_ACCEPT_MANY && coil__op_rest(&l->accept); /* roused while in flight: I1 */
     if (s->closed)
         close_listener(l);
     coil__server_leave(s, &guard);

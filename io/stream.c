@@ -254,8 +254,7 @@ static coil_error *look(coil_stream *s, bool *closing)
 int coil_stream_drain(coil_stream *s)
 {
     bool closing;
-    COIL_TRY(coil__task_needed());
-    COIL_TRY(coil__task_cooperate(coil__current()->task));
+    COIL_TRY(coil__task_may_go_on());
     COIL_TRY(coil_raise_error(look(s, &closing)));
     if (closing)
         COIL_TRY(coil_sleep(0)); /* lets connection_lost run, so that who writes in a loop hears of it */

@@ -9,8 +9,6 @@
 #include <coil/errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "memory.h"
 #include "sock.h"

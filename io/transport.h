@@ -11,15 +11,16 @@
  * It receives in one of two ways, and owns no buffer for it:
  *
  *   RECV_MANY  into the backend's buffers, which the kernel takes when data arrive: sockets on io_uring
- *   POLL       waits for readiness, then reads into the worker's scratch buffer: epoll, pipes, when the backend is out of
- *              buffers, and for large amounts, which come in larger pieces that way
+ *   POLL       waits for readiness, then reads into the worker's scratch buffer, or where get_buffer says: epoll, pipes, memory, when
+ *              the backend is out of buffers, and for large amounts, which come in larger pieces that way
  *
  *   state     entered by                                        reading  writing
  *   open      start                                             yes      yes
  *   closing   close, with bytes still to be sent                no       yes (also appends)
  *   dead      close without such bytes, abort, an error,        no       dropped
  *             the last byte of closing
- *   lost      in the iteration after dead: connection_lost      no       dropped
+ *   lost      after dead, mostly in the next iteration:         no       dropped
+ *             connection_lost
  *
  * I1 the descriptor is closed, and the buffers freed, when the transport is lost and the kernel has let go of both
  *    operations

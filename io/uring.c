@@ -21,7 +21,7 @@
  *    why operations can be moved to a new ring when another thread takes the loop over
  * I3 a wake-up that was seen outside the enter of a wait ends the next wait
  * I4 an operation in `again` is postponed, and the kernel knows nothing of it; no other is
- * I5 that does not hold for files, which other threads of the kernel work on: the owner waits for these before it
+ * I5 I2 does not hold for files, which other threads of the kernel work on: the owner waits for these before it
  *    leaves the loop to another thread
  *
  * Source: io_uring_setup(2), io_uring_enter(2), io_uring_cancelation(7).
@@ -420,7 +420,7 @@ static void answer(uring *u, const struct io_uring_cqe *cqe)
         op_answered(u, op, cqe->res);
 }
 
-/* Takes visible completions, up to BATCH: those that are left become part of the next iteration. */
+/* Takes visible completions, up to COIL__BATCH: those that are left become part of the next iteration. */
 static void take_answers(uring *u)
 {
     const struct io_uring_cqe *cqe;
