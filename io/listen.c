@@ -118,7 +118,7 @@ static int listen_on_list(const struct addrinfo *list, const coil_server_options
 {
     static const int families[] = {AF_INET6, AF_INET};
     bool one_for_all = for_all && o->dual_stack;
-    int rc = coil_raise(-EINVAL, "no address to listen on");
+    int rc = 0;
     for (size_t round = 0; round < (one_for_all ? 2 : 1); round++) { /* IPv6 first, if that may do for both */
         for (const struct addrinfo *a = list; a; a = a->ai_next) {
             if ((one_for_all && a->ai_family != families[round]) || is_covered(a, sockets, one_for_all))
@@ -128,7 +128,9 @@ static int listen_on_list(const struct addrinfo *list, const coil_server_options
                 return rc;
         }
     }
-    return sockets->count > 0 ? 0 : rc;
+    if (sockets->count > 0)
+        return 0;
+    return rc < 0 ? rc : coil_raise(-EINVAL, "no address to listen on");
 }
 
 int coil__listen_tcp(coil_loop *loop, const char *host, const char *port, const coil_server_options *o, size_t copies,

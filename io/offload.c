@@ -4,8 +4,8 @@
  * A regular file is always ready, and blocks all the same. So the system call is a job; the task waits until that has ended,
  * or is withdrawn before it has begun. State table of a job:
  *
- *   QUEUED  -> RUNNING    the executor's thread; it alone uses the call until ENDED
- *   RUNNING -> ENDED      the same thread; the call's frame may go from then on
+ *   QUEUED  -> RUNNING    the executor's thread; it alone uses the call until it has posted `ended`. After that, or when the
+ *                         executor's future is done, the call's frame may go
  *   QUEUED  -> WITHDRAWN  the task was cancelled, or its loop is being freed; the job does nothing when its turn comes.
  *                         The call's result is what it was from the beginning, -ECANCELED; it is not touched: the job's
  *                         turn may come at once, and then the waiting call goes on and its frame is gone
@@ -25,14 +25,14 @@
 #include "../src/future.h"
 #include "../src/step.h"
 
-enum { QUEUED, RUNNING, ENDED, WITHDRAWN };
+enum { QUEUED, RUNNING, WITHDRAWN };
 
 typedef struct offloaded {
     coil_future future;    /* what the task waits for */
     coil__handle returned; /* the callback */
     coil__call *call;
     sem_t ended;           /* for a task that cannot be suspended any more */
-    _Atomic int state;     /* [OFFLOAD-1] acq_rel: who comes second sees what the first has done to the call */
+    _Atomic int state;     /* [OFFLOAD-1] acq_rel: who has the call */
     _Atomic uint32_t refs; /* I1 */
 } offloaded;
 
@@ -95,7 +95,6 @@ static int make(void *arg, void **result)
         int res = coil__op_try(&o->call->op);
         o->call->op.res = res == -ECANCELED ? COIL_ECLOSED : res; /* I2 of op.h: nobody has asked for that */
         o->call->op.answered = true;
-        change(o, RUNNING, ENDED);
         sem_post(&o->ended);
     }
     release(o);

@@ -120,7 +120,7 @@ void coil__op_begin(coil__backend *b, struct coil__op *op)
     op->in_flight = true;
     op->cancelled = op->cancelling = op->answered = op->postponed = op->started = op->polling = false;
     op->announced = op->finished = false;
-    op->first = op->last = COIL__NO_BUFFER;
+    op->first = op->last = op->taken = COIL__NO_BUFFER;
     count_in_flight(b, 1, 0);
     coil__backend_count(&b->counters.submissions, 1);
 }
@@ -196,8 +196,16 @@ static int end_of_taking(struct coil__op *op)
     return op->res;
 }
 
+static void give_back(coil__backend *b, struct coil__op *op)
+{
+    if (op->taken != COIL__NO_BUFFER)
+        b->ops->give(b, op);
+    op->taken = COIL__NO_BUFFER;
+}
+
 static int take(coil__backend *b, struct coil__op *op, const char **data)
 {
+    give_back(b, op);
     return op->first != COIL__NO_BUFFER ? (int)b->ops->take(b, op, data) : end_of_taking(op);
 }
 
@@ -206,13 +214,6 @@ int coil__op_take(struct coil__op *op, const char **data)
     coil__backend *b = op->home->backend;
     COIL__GUARD(&b->latch);
     return take(b, op, data);
-}
-
-void coil__op_give(struct coil__op *op)
-{
-    coil__backend *b = op->home->backend;
-    COIL__GUARD(&b->latch);
-    b->ops->give(b, op);
 }
 
 static bool grow_accepted(coil__accepted *a)
@@ -254,6 +255,7 @@ bool coil__op_rest(struct coil__op *op)
     if (!b)
         return false; /* all has completed with it */
     COIL__GUARD(&b->latch);
+    give_back(b, op);
     op->announced = false;
     return op->in_flight;
 }
@@ -279,7 +281,7 @@ void coil__op_drop(coil_loop *loop, struct coil__op *op)
         return; /* the buffers went with it */
     COIL__GUARD(&b->latch);
     while (take(b, op, &data) > 0)
-        b->ops->give(b, op);
+        ;
 }
 
 /* --- system calls --------------------------------------------------------------------------------------------- */

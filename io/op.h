@@ -103,7 +103,7 @@ struct coil__op {
     bool finished;      /* ..._MANY: it has completed, and coil__op_take() has not said so yet */
     bool looked;        /* uring, RECV_MANY: whether the kernel has overlooked the end was found out for this request */
     uint16_t first, last; /* RECV_MANY: chain of the backend's buffers with data, COIL__NO_BUFFER: empty */
-    uint16_t taken;       /* RECV_MANY: that coil__op_give() gives back */
+    uint16_t taken;       /* RECV_MANY: to be given back by the next take, or a rest */
     short events;
     int flags;
     void *data;         /* borrowed until completion (I1), with all that it points to */
@@ -151,12 +151,11 @@ short coil__op_events(const struct coil__op *op);
  *   announced             the backend, which appends it to `done`;    its run, which takes until there is no more, or rests
  *                         rouse, whose caller makes it ready
  *
- * coil__op_take: the number of bytes, which *data points to until coil__op_give(). 0: the end of the stream. -EAGAIN:
+ * coil__op_take: the number of bytes, which *data points to until the next take, or a rest. 0: the end of the stream. -EAGAIN:
  * nothing now. Anything else is an error: -ENOBUFS: the backend has no buffer left; -EINTR: nobody's fault. After
  * all but data and -EAGAIN the operation is idle and may be submitted again.
  */
 int coil__op_take(struct coil__op *op, const char **data);
-void coil__op_give(struct coil__op *op);
 
 /* The same of an ACCEPT_MANY: a descriptor, which the caller owns; or an error. (Only where the backend's accepts_many is set.) */
 int coil__op_take_accepted(struct coil__op *op);
@@ -199,6 +198,8 @@ size_t coil__op_deliver(coil__backend *b, coil__list *ready);
  * with 256 and 1000 connections a message costs some per cent more (docs/decisions/0017-batches-of-64.md).
  */
 #define COIL__BATCH 64
+
+#define COIL__BUFFER_BYTES 2048 /* of a backend's buffer, for a RECV_MANY */
 
 /* For backends: what all of them begin and end with. */
 void coil__backend_init(coil__backend *b, const coil__backend_ops *ops, int ring_mode);

@@ -19,7 +19,7 @@
 #define KEPT_BYTES ((size_t)256 * 1024) /* an empty write buffer keeps no more memory than this */
 
 /* Pieces of that size are large; after BULK of them in a row it is POLL, after BULK smaller ones RECV_MANY. */
-#define LARGE_BYTES 2048 /* fills a buffer of the backend */
+#define LARGE_BYTES COIL__BUFFER_BYTES
 #define BULK 16
 
 static void run_receive(coil__handle *h);
@@ -300,7 +300,6 @@ static void take_received(coil__transport *t)
             break;
         if (!t->closing) /* what arrives later than that is dropped */
             deliver(t, data, (size_t)n);
-        coil__op_give(&t->receive);
         if (weigh(t, n))
             cancel(t, &t->receive);
     }

@@ -14,14 +14,13 @@
 #include "../src/base/alloc.h"
 
 #define BUFFERS 512u /* a power of two */
-#define BUFFER_BYTES 2048u
 #define MASK (int)(BUFFERS - 1)
 
 /* One mapping: the kernel's ring first, which has to begin a page, then the buffers. Pages that are not used cost nothing. */
 static int map(coil__buffers *b)
 {
     size_t ring_bytes = BUFFERS * sizeof(struct io_uring_buf);
-    size_t bytes = ring_bytes + (size_t)BUFFERS * BUFFER_BYTES;
+    size_t bytes = ring_bytes + (size_t)BUFFERS * COIL__BUFFER_BYTES;
     void *mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED)
         return -errno;
@@ -44,7 +43,7 @@ static int make(coil__buffers *b)
 
 static void add(coil__buffers *b, uint16_t number, int offset)
 {
-    io_uring_buf_ring_add(b->ring, b->memory + (size_t)number * BUFFER_BYTES, BUFFER_BYTES, number, MASK, offset);
+    io_uring_buf_ring_add(b->ring, b->memory + (size_t)number * COIL__BUFFER_BYTES, COIL__BUFFER_BYTES, number, MASK, offset);
 }
 
 static int fill(coil__buffers *b)
@@ -95,7 +94,7 @@ size_t coil__buffers_take(coil__buffers *b, struct coil__op *op, const char **da
     uint16_t number = op->first;
     op->first = b->next[number];
     op->taken = number;
-    *data = b->memory + (size_t)number * BUFFER_BYTES;
+    *data = b->memory + (size_t)number * COIL__BUFFER_BYTES;
     return b->bytes[number];
 }
 
