@@ -1,7 +1,7 @@
 /*
  * file.c - files at offsets: opening, reading, writing, asking; see coil/file.h
  *
- * In a task, on any worker. Nothing here changes after opening, so that tasks need not exclude each other.
+ * In a task, on any worker. The calls at offsets change nothing in the file's object, so that tasks need not exclude each other.
  *
  * Source: openat(2), pread(2), statx(2), and their requests in io_uring_enter(2).
  */
@@ -95,22 +95,21 @@ static int stat_fd(int fd, unsigned mask, struct statx *st)
  * Reading from a nonblocking file may fail with EAGAIN for want of data in memory. For regular files the flag has no other
  * meaning; it was of use in opening what turned out to be none.
  */
-static int make_blocking(int fd)
+static int make_blocking(int fd, int flags)
 {
-    int flags = fcntl(fd, F_GETFL);
-    if (flags >= 0 && (flags & O_NONBLOCK))
-        flags = fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
-    return flags < 0 ? coil_raise(-errno, NULL) : 0;
+    if (!(flags & O_NONBLOCK))
+        return 0;
+    return fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ? coil_raise(-errno, NULL) : 0;
 }
 
-/* A file of @fd, which stays the caller's on failure. */
-static int adopt(int fd, bool append, const char *name, coil_file **file)
+/* A file of @fd, which was opened with @flags, and stays the caller's on failure. */
+static int adopt(int fd, int flags, const char *name, coil_file **file)
 {
     struct statx st;
     COIL_TRY(stat_fd(fd, STATX_TYPE, &st));
     COIL_TRY(check_type(st.stx_mode, name));
-    COIL_TRY(make_blocking(fd));
-    coil_file *made = new_file(fd, append);
+    COIL_TRY(make_blocking(fd, flags));
+    coil_file *made = new_file(fd, flags & O_APPEND);
     if (!made)
         return coil_raise(-ENOMEM, NULL);
     *file = made;
@@ -144,13 +143,13 @@ static int await_open(const char *path, int flags, mode_t mode, int *fd)
  */
 int coil_file_open(const char *path, int flags, mode_t mode, coil_file **file)
 {
-    int fd;
-    COIL_TRY(await_open(path, flags | O_NONBLOCK, mode, &fd));
-    if (fd == -EAGAIN && !(flags & O_NONBLOCK))
-        COIL_TRY(await_open(path, flags, mode, &fd));
+    int fd, opened = flags | O_NONBLOCK;
+    COIL_TRY(await_open(path, opened, mode, &fd));
+    if (fd == -EAGAIN && opened != flags)
+        COIL_TRY(await_open(path, opened = flags, mode, &fd));
     if (fd < 0)
         return raise_for_path(path, fd);
-    int rc = adopt(fd, flags & O_APPEND, path, file);
+    int rc = adopt(fd, opened, path, file);
     return rc < 0 ? give_up(fd, rc) : 0;
 }
 
@@ -162,7 +161,7 @@ int coil_file_from_fd(int fd, coil_file **file)
     if (flags < 0)
         return coil_raise(-errno, "descriptor %d: %s", fd, coil_strerror(-errno));
     snprintf(name, sizeof name, "descriptor %d", fd);
-    return adopt(fd, flags & O_APPEND, name, file);
+    return adopt(fd, flags, name, file);
 }
 
 /* Whether the descriptor is gone, whatever was said about it. */

@@ -4,7 +4,7 @@
  * It runs on a stack of its own in its parent's memory, as after vfork(): the thread that has made it stands still
  * meanwhile, all others go on. (Where the parent's memory is only copied, the same code does.)
  *
- * I1 nothing but system calls, without the C library's wrappers, and writes to its coil__child: no locks, no errno of
+ * I1 nothing but system calls, by syscall() alone, and writes to its coil__child: no locks, no errno of
  *    others
  * I2 all signals are blocked until none of the parent's handlers is left
  *
@@ -33,7 +33,7 @@
 
 enum { SIGNALS = 64, SIGNAL_SET_BYTES = 8 }; /* of the kernel */
 
-/* As the system call: -1 and errno. errno is the parent thread's, which has saved its own (I1). */
+/* As the system call: -1 and errno. errno is the parent thread's, which does not look at it (I1). */
 #define call(...) syscall(__VA_ARGS__)
 
 /* --- standard descriptors --------------------------------------------------------------------------------------- */

@@ -5,7 +5,7 @@
  * A part is what one system call moves, so that workers with large buffers do not keep others waiting.
  *
  * I1 sent, got: bytes of the current call and answer, headers included
- * I2 the memory of an answer belongs to the call once the header has come, before its bytes have
+ * I2 the memory of a result belongs to the call (an error's text to the worker) once the header has come, before its bytes have
  *
  * Source: send(2), recv(2), unix(7).
  */

@@ -238,6 +238,8 @@ static void hear(coil__process_pool *p)
     coil__server_message m;
     ssize_t r;
     while ((r = recv(p->server_fd, &m, sizeof m, MSG_DONTWAIT)) == (ssize_t)sizeof m) {
+        if (m.number >= p->workers_max)
+            continue; /* not of a server of ours */
         coil__process_worker *w = &p->workers[m.number];
         p->no_growth = false;
         if (m.word == COIL__SERVER_REFUSED)

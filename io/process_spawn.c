@@ -32,9 +32,6 @@
 #ifndef CLONE_PIDFD
 #define CLONE_PIDFD 0x00001000
 #endif
-#ifndef P_PIDFD
-#define P_PIDFD 3
-#endif
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
@@ -57,7 +54,8 @@ typedef struct spawn {
 
 static _Atomic bool memory_is_shared; /* [SPAWN-1] relaxed: a child was seen to; I1 */
 
-int coil__pidfd_open(pid_t pid)
+/* pidfd_open(2): a descriptor, or a negative errno. */
+static int open_pidfd(pid_t pid)
 {
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
     return fd < 0 ? -errno : fd;
@@ -304,7 +302,7 @@ static int start(spawn *s, const coil_process_options *o, const char *program)
         return coil_raise(pid, "making a process for '%s': %s", program, coil_strerror(pid));
     coil__child_report report = hear(s);
     if (pidfd < 0 && report.error == 0)
-        pidfd = coil__pidfd_open(pid);
+        pidfd = open_pidfd(pid);
     if (pidfd < 0 && report.error == 0)
         return give_up(pid, pidfd);
     if (report.error != 0) {

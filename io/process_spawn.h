@@ -18,7 +18,4 @@ typedef struct coil__spawned {
  */
 int coil__spawn(const coil_process_options *options, bool shell, coil__spawned *spawned);
 
-/* pidfd_open(2): a descriptor, or a negative errno. */
-int coil__pidfd_open(pid_t pid);
-
 #endif

@@ -57,13 +57,15 @@ int coil__sock_open(int family, int type, int protocol)
 
 void coil__sock_names(int fd, coil_address *self, coil_address *peer)
 {
-    *self = *peer = (coil_address){0};
     coil_address a = {.bytes = sizeof a.storage};
-    if (getsockname(fd, &a.any, &a.bytes) == 0)
-        *self = a;
-    a = (coil_address){.bytes = sizeof a.storage};
-    if (getpeername(fd, &a.any, &a.bytes) == 0)
-        *peer = a;
+    *self = getsockname(fd, &a.any, &a.bytes) == 0 ? a : (coil_address){0};
+    coil__sock_peer(fd, peer);
+}
+
+void coil__sock_peer(int fd, coil_address *peer)
+{
+    coil_address a = {.bytes = sizeof a.storage};
+    *peer = getpeername(fd, &a.any, &a.bytes) == 0 ? a : (coil_address){0};
 }
 
 void coil__unlink_stale(coil_loop *loop, const coil_address *address)

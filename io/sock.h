@@ -36,6 +36,7 @@ void coil__set_nodelay(int fd);
 
 /* Both ends' addresses: none for an end that has gone. */
 void coil__sock_names(int fd, coil_address *self, coil_address *peer);
+void coil__sock_peer(int fd, coil_address *peer);
 
 /* Tells the address that a system call failed for. */
 int coil__sock_raise_for(const char *what, const coil_address *address, int code);

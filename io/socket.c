@@ -98,7 +98,6 @@ int coil_sock_connect(int fd, const coil_address *address)
 int coil_sock_accept(int fd, int *conn, coil_address *peer)
 {
     coil_loop *loop;
-    coil_address self;
     coil__call c;
     COIL_TRY(begin(fd, &loop));
     coil__call_init(&c, COIL__OP_ACCEPT, fd);
@@ -109,7 +108,7 @@ int coil_sock_accept(int fd, int *conn, coil_address *peer)
         return res;
     }
     if (peer)
-        coil__sock_names(res, &self, peer);
+        coil__sock_peer(res, peer);
     *conn = res;
     return 0;
 }

@@ -55,12 +55,14 @@ static bool server_closed(const coil__http_connection *c)
 static int over(int rc)
 {
     coil_error_release(coil_catch(rc));
-    return rc == -ECANCELED ? rc : coil_raise(-ETIMEDOUT, "the client was too slow");
+    return rc == -ECANCELED || rc == COIL_EGENERATOREXIT ? rc : coil_raise(-ETIMEDOUT, "the client was too slow");
 }
 
 /* The client's time for its body runs while it is waited for, not while the handler is busy with what has come. */
 static int receive_body(coil__http_connection *c, void *buf, size_t cap, size_t *n)
 {
+    if (coil_stream_read_buffer_size(c->stream) > 0) /* nothing is waited for */
+        return coil_stream_read(c->stream, buf, cap, n);
     int64_t now = coil_loop_time(c->loop), left = c->body_left_ns, pause = c->server->options.body_timeout_ns;
     coil__http_begin_wait(c, COIL__HTTP_BODY, later(now, pause < left ? pause : left));
     int rc = coil_stream_read(c->stream, buf, cap, n);

@@ -5,7 +5,7 @@
  * coil_http_server_close() look at from whatever worker they run on. The task says in it what it waits for
  * and until when; who finds the time over, or the server closed, takes the watch by a compare and swap, and
  * then closes the stream: the task's read finds the end, or its drain an error, and looks who did it. So a
- * request costs two stores for its timeouts, and no timer.
+ * wait costs a store and a compare and swap for its timeout, and no timer.
  *
  *   word          set by                        means
  *   BUSY          the task                      it runs, or its handler does: nothing to watch

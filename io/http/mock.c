@@ -128,12 +128,10 @@ static int fill(answer *a, const coil_http_answer *given)
 
 int coil_http_mock_add(coil_http_mock *m, const coil_http_answer *given)
 {
-    coil_http_answer copy = {0};
-    if (given->size != sizeof copy)
-        return coil_raise(-EINVAL, "coil_http_answer.size is %zu, not %zu", given->size, sizeof copy);
-    copy = *given;
+    if (given->size != sizeof *given)
+        return coil_raise(-EINVAL, "coil_http_answer.size is %zu, not %zu", given->size, sizeof *given);
     answer *a = calloc(1, sizeof *a);
-    int rc = a ? fill(a, &copy) : coil_raise(-ENOMEM, NULL);
+    int rc = a ? fill(a, given) : coil_raise(-ENOMEM, NULL);
     if (rc < 0) {
         if (a)
             free_answer(a);

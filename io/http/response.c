@@ -43,7 +43,7 @@ void coil__http_response_start(coil_http_response *r)
 
 /* --- the head ------------------------------------------------------------------------------------------- */
 
-/* Formatted once a second; not by strftime, which knows the locale's names. */
+/* Formatted once a second for a connection; not by strftime, which knows the locale's names. */
 static void put_date(coil__http_connection *c, coil__http_buffer *b)
 {
     static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
