@@ -1,14 +1,15 @@
 /*
  * thread_pool.c - executors made of threads, which come on demand and leave after some idle time
  *
- * submit runs on any thread, most often a loop's: it holds the mutex for a few steps, or for the start of a thread.
+ * submit runs on any thread, most often a loop's: it holds the mutex for a few steps, or for the start or the last steps
+ * of a thread.
  * Jobs run in the order of their submission, outside of the mutex.
  *
  * I1 everything but `refs` is under the mutex
  * I2 a thread leaves only when the queue is empty, so whatever was submitted runs, also after shutdown
  * I3 refs: one of the executor, until its last reference goes, and one of each thread
- * I4 a thread that leaves joins the one that left before it; `left` is the last, joined by a waiting shutdown, or when
- *    the pool goes
+ * I4 a thread that leaves joins the one that left before it; `left` is the last, for a waiting shutdown to join. Once the
+ *    executor has gone nobody can wait any more: `left` is detached then, and who leaves later detaches itself
  *
  * Source: concurrent.futures.ThreadPoolExecutor of CPython 3.11.
  */
@@ -37,6 +38,7 @@ typedef struct pool {
     unsigned named;
     int64_t idle_ns;
     bool stopping;
+    bool gone; /* the executor */
     bool has_left;
     pthread_t left; /* I4 */
 } pool;
@@ -60,11 +62,7 @@ int coil__thread_start(pthread_t *thread, void *(*fn)(void *), void *arg)
 
 static void destroy(pool *p)
 {
-    coil_debug_assert(!p->first); /* I2 */
-    if (p->has_left && pthread_equal(p->left, pthread_self()))
-        pthread_detach(p->left); /* this is the last thread, and nobody waits for it */
-    else if (p->has_left)
-        pthread_join(p->left, NULL);
+    coil_debug_assert(!p->first && !p->has_left); /* I2, I4 */
     pthread_cond_destroy(&p->empty);
     pthread_cond_destroy(&p->work);
     pthread_mutex_destroy(&p->mutex);
@@ -79,7 +77,14 @@ static void release(pool *p)
 
 static void pool_free(coil_executor *executor)
 {
-    release(pool_of(executor)); /* I3 */
+    pool *p = pool_of(executor);
+    pthread_mutex_lock(&p->mutex);
+    p->gone = true;
+    if (p->has_left)
+        pthread_detach(p->left); /* I4 */
+    p->has_left = false;
+    pthread_mutex_unlock(&p->mutex);
+    release(p); /* I3 */
 }
 
 /* --- threads ----------------------------------------------------------------------------------------------------- */
@@ -115,18 +120,18 @@ static coil_job *next_job(pool *p)
     return job;
 }
 
-/* Gives the mutex back. */
+/* Gives the mutex back. Joining under it is short: who left before needs it no more. */
 static void leave(pool *p)
 {
-    bool join = p->has_left;
-    pthread_t before = p->left;
-    p->left = pthread_self(); /* I4 */
-    p->has_left = true;
+    if (p->has_left)
+        pthread_join(p->left, NULL); /* I4 */
+    p->has_left = !p->gone;
+    p->left = pthread_self();
+    if (p->gone)
+        pthread_detach(p->left);
     if (--p->threads == 0)
         pthread_cond_broadcast(&p->empty);
     pthread_mutex_unlock(&p->mutex);
-    if (join)
-        pthread_join(before, NULL);
     release(p); /* I3 */
 }
 

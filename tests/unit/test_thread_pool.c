@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/wait.h>
 
 #include "executor.h"
 
@@ -310,6 +311,37 @@ TEST(loops_of_several_threads_share_a_pool)
     }
     coil_executor_shutdown(shared_pool, true);
     coil_executor_release(shared_pool);
+}
+
+/* Threads are leaving when it returns. */
+static void free_loop_after_jobs(void)
+{
+    enum { JOBS = 4 };
+    coil_loop *loop;
+    coil_future *futures[JOBS];
+    OK(coil_new_event_loop(NULL, &loop));
+    for (int i = 0; i < JOBS; i++)
+        OK(coil_loop_run_in_executor(loop, NULL, answer, NULL, &futures[i]));
+    for (int i = 0; i < JOBS; i++) {
+        OK(coil_loop_run_until_complete(loop, futures[i], NULL));
+        coil_release(futures[i]);
+    }
+    coil_loop_free(loop);
+}
+
+/* ThreadSanitizer reports a thread that has ended, and that somebody still had to join. */
+TEST(a_process_may_end_while_the_threads_of_its_pools_leave)
+{
+    for (int i = 0; i < 20; i++) {
+        int status = -1;
+        pid_t child = fork();
+        if (child == 0) {
+            free_loop_after_jobs();
+            exit(0);
+        }
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert_int_eq(status, 0);
+    }
 }
 
 COIL_TEST_MAIN("thread_pool")
