@@ -39,7 +39,8 @@ struct coil_http_session {
     pthread_mutex_t lock;
     coil__http_host *hosts;
     size_t idle_count;
-    bool janitor; /* there is a task that closes what has been idle for too long */
+    bool janitor; /* there is a task that closes what has been idle for too long, or it is being started */
+    coil_task *janitor_task; /* borrowed; NULL until it has begun: I1 of pool.c */
     bool closed;
     _Atomic uint32_t refs; /* of the user, and of the janitor */
 };

@@ -116,9 +116,10 @@ struct coil_http_server {
     coil_loop *loop;
     coil_server *tcp;
     pthread_mutex_t lock;
-    coil__list watches; /* under the lock, with the three below */
+    coil__list watches; /* under the lock, with the four below */
     size_t connections;
-    bool sweeping; /* there is a sweeper */
+    bool sweeping;      /* there is a sweeper, or it is being started */
+    coil_task *sweeper; /* borrowed; NULL until it has begun: I1 of server.c */
     bool rests;    /* closed, and its last connection has ended */
     int64_t tick_ns;
     _Atomic bool closed;

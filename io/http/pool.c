@@ -3,7 +3,8 @@
  *
  * The lock is held for short stretches, never over a suspension, nor while a stream is freed.
  *
- * I1 the janitor exists while there are idle connections, and holds a reference to the session
+ * I1 the janitor exists while there are idle connections, and holds a reference to the session, which cancels it at its end;
+ *    session->janitor_task is set, under the lock, while that may be done
  */
 #include "client.h"
 
@@ -159,8 +160,9 @@ static bool clean(coil_http_session *s, int64_t now, bool everything)
 static bool stays(coil_http_session *s, bool over)
 {
     pthread_mutex_lock(&s->lock);
-    s->janitor = !over && !s->closed && s->idle_count > 0;
-    bool stay = s->janitor;
+    bool stay = !over && !s->closed && s->idle_count > 0;
+    s->janitor = stay;
+    s->janitor_task = stay ? coil_current_task() : NULL; /* I1 */
     pthread_mutex_unlock(&s->lock);
     return stay;
 }
@@ -170,13 +172,13 @@ static int janitor(void *arg, void **result)
     coil_http_session *s = arg;
     coil_loop *loop = coil_get_running_loop();
     int64_t period = s->options.idle_timeout_ns / 2;
-    int rc;
+    int rc = 0;
     (void)result;
-    do {
+    while (stays(s, rc < 0)) {
         rc = coil_sleep(period < COIL_SECONDS(60) ? period : COIL_SECONDS(60));
         if (rc == 0)
             clean(s, coil_loop_time(loop), false);
-    } while (stays(s, rc < 0));
+    }
     release(s); /* I1 */
     return rc;
 }
@@ -410,6 +412,8 @@ void coil_http_session_free(coil_http_session *s)
     s->closed = true;
     for (const coil__http_host *h = s->hosts; h; h = h->next)
         coil_assert(h->users == 0); /* a reply is still in use */
+    if (s->janitor_task)
+        coil_task_cancel(s->janitor_task, NULL); /* I1 */
     pthread_mutex_unlock(&s->lock);
     clean(s, 0, true);
     release(s);

@@ -4,7 +4,8 @@
  * On any worker of the loop. The lock guards the list and what stands next to it in the struct; it is held for short
  * stretches only, never over a suspension. Source: RFC 9112 9 (connections); connection.h has the watches' protocol.
  *
- * I1 the sweeper is a task that exists while there are connections; it ends by itself at a tick without any
+ * I1 the sweeper is a task that exists while there are connections; it ends by itself at a tick without any, and is
+ *    cancelled when a closed server's last one has ended; server->sweeper is set while that may be done
  * I2 a server has a reference of its user, one of each connection, one of the sweeper; the user's goes on to
  *    the reaper, which waits
  *    for connections that have been accepted but do not run yet
@@ -115,34 +116,64 @@ static int sweep(coil_http_server *s)
     return rc;
 }
 
-static bool has_connections(coil_http_server *s, bool over)
+/* The sweeper's first step: is there anything to do? */
+static bool begin_sweeping(coil_http_server *s)
 {
     pthread_mutex_lock(&s->lock);
-    bool has = !coil__list_empty(&s->watches);
-    if (!has || over)
-        s->sweeping = false;
+    s->sweeping = s->connections > 0;
+    s->sweeper = s->sweeping ? coil_current_task() : NULL; /* I1 */
+    bool begins = s->sweeping;
     pthread_mutex_unlock(&s->lock);
-    return has && !over;
+    return begins;
+}
+
+/* After a tick. False: it ends, or was stopped; then another one may exist already. */
+static bool goes_on(coil_http_server *s, bool over)
+{
+    pthread_mutex_lock(&s->lock);
+    bool mine = s->sweeper == coil_current_task();
+    bool ends = over || s->connections == 0;
+    if (mine && ends) {
+        s->sweeper = NULL; /* I1 */
+        s->sweeping = false;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return mine && !ends;
 }
 
 static int sweeper(void *arg, void **result)
 {
     coil_http_server *s = arg;
-    int rc;
+    int rc = 0;
     (void)result;
-    do {
-        rc = coil_sleep(s->tick_ns);
-        if (rc == 0)
-            rc = sweep(s);
-    } while (has_connections(s, rc < 0));
+    if (begin_sweeping(s))
+        do {
+            rc = coil_sleep(s->tick_ns);
+            if (rc == 0)
+                rc = sweep(s);
+        } while (goes_on(s, rc < 0));
     coil__http_server_release(s); /* I2 */
     return rc;
 }
 
+/* It has not begun. */
 static void drop_sweeper(void *arg)
 {
-    has_connections(arg, true);
-    coil__http_server_release(arg);
+    coil_http_server *s = arg;
+    pthread_mutex_lock(&s->lock);
+    s->sweeping = false;
+    pthread_mutex_unlock(&s->lock);
+    coil__http_server_release(s);
+}
+
+/* Under the lock: nobody waits any more. A connection that still comes starts another one. */
+static void stop_sweeper(coil_http_server *s)
+{
+    if (!s->sweeper || s->connections > 0)
+        return;
+    coil_task_cancel(s->sweeper, NULL);
+    s->sweeper = NULL; /* I1 */
+    s->sweeping = false;
 }
 
 bool coil__http_server_enter(coil_http_server *s, coil__http_connection *c)
@@ -172,6 +203,8 @@ void coil__http_server_leave(coil_http_server *s, coil__http_connection *c)
     pthread_mutex_lock(&s->lock);
     coil__node_unlink(&c->watch.node);
     s->connections--;
+    if (load_relaxed(&s->closed)) /* [HTTP-2] ordered by the lock, which the one who closes takes after it */
+        stop_sweeper(s);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -302,6 +335,7 @@ static void close_idle(coil_http_server *s)
         else if (what == COIL__HTTP_FRESH && word > soon)
             (void)cas_strong_seq_cst(&c->watch.word, &word, soon); /* [HTTP-2] else it has begun */
     }
+    stop_sweeper(s);
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -24,6 +24,17 @@ static COIL_TEST_UNUSED void stop(coil_http_server *server)
     coil_http_server_free(server);
 }
 
+/* No task but the test's is left once the others had their turns. */
+static COIL_TEST_UNUSED void nobody_else_is_left(void)
+{
+    coil_task **tasks;
+    size_t n;
+    turns(5);
+    OK(coil_all_tasks(coil_get_running_loop(), &tasks, &n));
+    coil_tasks_free(tasks, n);
+    ck_assert_uint_eq(n, 1);
+}
+
 static COIL_TEST_UNUSED coil_stream *dial(const coil_http_server *server)
 {
     char port[16];

@@ -445,6 +445,24 @@ NET_TEST(as_many_connections_are_kept_as_may_be)
     stop(server);
 }
 
+NET_TEST(a_session_that_is_freed_leaves_no_task)
+{
+    coil_http_server *server = start(tell, NULL, NULL);
+    coil_http_session *session = new_session(NULL);
+    get(session, url_of(server, "/"));
+    turns(2);
+    stop(server);
+    ck_assert_uint_eq(coil_http_session_idle(session), 1);
+    coil_http_session_free(session);
+    nobody_else_is_left();
+    session = new_session(NULL); /* and now at once */
+    server = start(tell, NULL, NULL);
+    get(session, url_of(server, "/"));
+    coil_http_session_free(session);
+    stop(server);
+    nobody_else_is_left();
+}
+
 NET_TEST(a_connection_is_not_kept_for_ever)
 {
     coil_http_server *server = start(tell, NULL, NULL);

@@ -452,6 +452,24 @@ NET_TEST(a_body_that_does_not_come_is_given_up)
     stop(server);
 }
 
+NET_TEST(a_server_that_is_closed_leaves_no_task)
+{
+    coil_http_server *server = start(tell, NULL, NULL);
+    coil_stream *stream = dial(server);
+    writes(stream, GET("/"));
+    hear_head(stream);
+    coil_http_server_close(server); /* which ends the connection */
+    finish(stream);
+    OK(coil_http_server_wait_closed(server));
+    nobody_else_is_left();
+    coil_http_server_free(server);
+    server = start(tell, NULL, NULL);
+    finish(dial(server));
+    turns(20); /* its connection has ended before the server is closed */
+    coil_http_server_free(server);
+    nobody_else_is_left();
+}
+
 NET_TEST(an_idle_connection_is_closed)
 {
     coil_http_server_options options = quick();
