@@ -11,7 +11,7 @@
  *
  * I1 slot->armed is what epoll watches for that descriptor: a superset of what operations wait for
  * I2 a descriptor is forgotten, by all workers' backends, before it is closed: its number may come back as another
- *    file
+ *    file. An event that was collected before carries the slot's round of then, and is dropped
  *
  * Source: epoll(7), epoll_wait(2).
  */
@@ -35,6 +35,7 @@ enum direction { IN, OUT };
 typedef struct slot {
     coil__list waiting[2]; /* operations, by direction, oldest first */
     uint32_t armed;        /* I1 */
+    uint32_t round;        /* I2: how often the descriptor was forgotten */
 } slot;
 
 typedef struct epoll_backend {
@@ -49,6 +50,23 @@ typedef struct epoll_backend {
 static inline epoll_backend *epoll_of(coil__backend *b)
 {
     return coil_container_of(b, epoll_backend, base);
+}
+
+/* --- what epoll gives back -------------------------------------------------------------------------------------- */
+
+static struct epoll_event event_for(int fd, uint32_t round, uint32_t events)
+{
+    return (struct epoll_event){.events = events, .data.u64 = (uint64_t)round << 32 | (uint32_t)fd};
+}
+
+static int fd_of(const struct epoll_event *ev)
+{
+    return (int)(uint32_t)ev->data.u64;
+}
+
+static uint32_t round_of(const struct epoll_event *ev)
+{
+    return (uint32_t)(ev->data.u64 >> 32);
 }
 
 /* --- slots ---------------------------------------------------------------------------------------------------- */
@@ -100,7 +118,7 @@ static int arm(epoll_backend *e, slot *s, int fd, uint32_t events)
 {
     if (s->armed == events)
         return 0;
-    struct epoll_event ev = {.events = events, .data.fd = fd};
+    struct epoll_event ev = event_for(fd, s->round, events);
     int op = s->armed == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
     if (epoll_ctl(e->epoll_fd, op, fd, &ev) < 0)
         return -errno;
@@ -172,10 +190,11 @@ static void epoll_forget(coil__backend *b, int fd)
     epoll_backend *e = epoll_of(b);
     COIL__GUARD(&b->latch);
     slot *s = find_slot(e, fd);
-    if (s && s->armed) {
-        (void)arm(e, s, fd, 0);
-        s->armed = 0; /* I2, also if epoll did not know it any more */
-    }
+    if (!s)
+        return;
+    (void)arm(e, s, fd, 0);
+    s->armed = 0; /* also if epoll did not know it any more */
+    s->round++;   /* I2 */
 }
 
 /* --- events --------------------------------------------------------------------------------------------------- */
@@ -211,10 +230,10 @@ static void disarm_unwanted(epoll_backend *e, slot *s, int fd, bool wanted_in, b
 
 static void handle_event(epoll_backend *e, const struct epoll_event *ev)
 {
-    int fd = ev->data.fd;
+    int fd = fd_of(ev);
     COIL__GUARD(&e->base.latch);
     slot *s = find_slot(e, fd);
-    if (!s)
+    if (!s || s->round != round_of(ev)) /* I2 */
         return;
     bool failed = ev->events & (EPOLLERR | EPOLLHUP);
     bool in = failed || (ev->events & EPOLLIN), out = failed || (ev->events & EPOLLOUT);
@@ -280,7 +299,7 @@ static int epoll_wait_for(coil__backend *b, int64_t timeout_ns, coil__list *read
     if (prepare_wait(b, &timeout_ns))
         n = wait_events(e, timeout_ns);
     for (int i = 0; i < n; i++) {
-        if (e->events[i].data.fd == e->wake_fd)
+        if (fd_of(&e->events[i]) == e->wake_fd)
             empty_wake_fd(e);
         else
             handle_event(e, &e->events[i]);
@@ -307,7 +326,7 @@ static int epoll_reap_for(coil__backend *b, coil__list *ready)
         return 0;
     int n = epoll_wait(e->epoll_fd, events, EVENTS_FOR_OTHERS, 0);
     for (int i = 0; i < n; i++)
-        if (events[i].data.fd != e->wake_fd) /* the owner has to see that itself */
+        if (fd_of(&events[i]) != e->wake_fd) /* the owner has to see that itself */
             handle_event(e, &events[i]);
     COIL__GUARD(&b->latch);
     return (int)coil__op_deliver(b, ready);
@@ -379,7 +398,7 @@ int coil__epoll_open(int ring_mode, int wake_fd, coil__backend **b)
         return -ENOMEM;
     coil__backend_init(&e->base, &epoll_ops, ring_mode);
     e->wake_fd = wake_fd;
-    struct epoll_event ev = {.events = EPOLLIN, .data.fd = wake_fd};
+    struct epoll_event ev = event_for(wake_fd, 0, EPOLLIN);
     e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     int rc = e->epoll_fd < 0 ? -errno : 0;
     if (rc == 0 && epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, wake_fd, &ev) < 0) {

@@ -7,8 +7,10 @@
 #include "backend.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -146,6 +148,64 @@ TEST(owner_and_helper_share_completions_without_loss)
     }
     pthread_join(writer, NULL);
     end_helper(&h);
+    close_backend();
+}
+
+/* --- between an event and its look at the descriptor --------------------------------------------------------------- */
+
+static void (*after_wait)(void); /* what another worker does once events have been collected */
+
+/* Takes the place of the C library's. */
+int epoll_wait(int fd, struct epoll_event *events, int max, int timeout)
+{
+    int n = (int)syscall(SYS_epoll_pwait, fd, events, max, timeout, NULL, 0);
+    void (*then)(void) = n > 0 ? after_wait : NULL;
+    if (then) {
+        after_wait = NULL;
+        then();
+    }
+    return n;
+}
+
+static struct coil__op old_poll, new_poll;
+
+static void poll_first_end(struct coil__op *op)
+{
+    coil__op_init(op, COIL__OP_POLL, ends[0], &no_ops);
+    op->events = POLLIN;
+    backend->ops->submit(backend, op);
+}
+
+/* The sockets are closed, and others come that have their numbers. */
+static void exchange_ends(void)
+{
+    int before = ends[0];
+    cancel(&old_poll);
+    backend->ops->forget(backend, ends[0]);
+    close(ends[0]);
+    close(ends[1]);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+    ck_assert_int_eq(ends[0], before);
+    poll_first_end(&new_poll);
+}
+
+TEST(an_event_of_a_closed_descriptor_is_not_its_successor_s)
+{
+    open_backend();
+    if (!on_uring()) {
+        poll_first_end(&old_poll);
+        ck_assert_int_eq(write(ends[1], "x", 1), 1);
+        after_wait = exchange_ends;
+        ck_assert_int_eq(waits(0), 0);
+        ck_assert_ptr_null(after_wait);
+        ck_assert_ptr_eq(next(), &old_poll);
+        ck_assert_int_eq(old_poll.res, -ECANCELED);
+        ck_assert_int_eq(waits(0), 0);
+        ck_assert(coil__list_empty(&ready));
+        ck_assert_int_eq(write(ends[1], "x", 1), 1);
+        ck_assert_ptr_eq(next(), &new_poll);
+        ck_assert_int_eq(new_poll.res, POLLIN);
+    }
     close_backend();
 }
 
