@@ -202,7 +202,7 @@ static void wait_for_turn(coil__worker *w)
 static void close_workers(coil_runtime *rt)
 {
     pthread_mutex_lock(&rt->start_mutex);
-    while (rt->left < rt->running - 1)
+    while (rt->left + 1 < rt->running)
         pthread_cond_wait(&rt->start_changed, &rt->start_mutex);
     pthread_mutex_unlock(&rt->start_mutex);
     for (unsigned i = 1; i < rt->running; i++) {
@@ -248,8 +248,9 @@ static int await_start(coil_runtime *rt, coil__worker *w)
     coil_error *error = w->start_error;
     w->start_error = NULL;
     pthread_mutex_unlock(&rt->start_mutex);
+    const char *why = coil_error_message(error);
     if (rc < 0)
-        rc = coil_raise(rc, "worker %u could not open its event loop: %s", w->number, coil_error_message(error));
+        rc = coil_raise(rc, "worker %u could not open its event loop: %s", w->number, *why ? why : coil_strerror(rc));
     coil_error_release(error);
     return rc < 0 ? rc : 0;
 }
@@ -276,9 +277,10 @@ static int start_workers(coil_runtime *rt)
 
 /* --- ending ------------------------------------------------------------------------------------------------------------------------ */
 
-/* What a worker's loop still has becomes the facade's, a loop of its own from now on. */
+/* What a worker's loop still has becomes the facade's, a loop of its own from now on, as one is that has had no thread. */
 static void fold(coil_loop *facade, coil_loop *loop)
 {
+    loop->place = NULL;
     facade->task_count += coil__roll_fold(&loop->made, &facade->tasks);
     facade->objects += loop->objects;
     loop->objects = 0;

@@ -1,19 +1,20 @@
 /*
  * thread_pool.c - executors made of threads, which come on demand and leave after some idle time
  *
- * submit runs on any thread, most often a loop's: it holds the mutex for a few steps, or for the start or the last steps
- * of a thread.
+ * submit runs on any thread, most often a loop's: it holds the mutex for a few steps, or for the start of a thread.
  * Jobs run in the order of their submission, outside of the mutex.
  *
  * I1 everything but `refs` is under the mutex
  * I2 a thread leaves only when the queue is empty, so whatever was submitted runs, also after shutdown
  * I3 refs: one of the executor, until its last reference goes, and one of each thread
- * I4 a thread that leaves joins the one that left before it; `left` is the last, for a waiting shutdown to join. Once the
- *    executor has gone nobody can wait any more: `left` is detached then, and who leaves later detaches itself
+ * I4 `left` has the threads that have left and are still to be joined: by who starts a thread or leaves, if they have
+ *    ended by then, or else by a waiting shutdown, outside of the mutex. None is waited for under it: the program's
+ *    destructors of thread-local variables may take their time, and may need the pool. Once the executor has gone nobody
+ *    can wait any more: they are detached then, and who leaves later detaches itself
  *
  * Source: concurrent.futures.ThreadPoolExecutor of CPython 3.11.
  */
-#define _GNU_SOURCE /* pthread_setname_np */
+#define _GNU_SOURCE /* pthread_setname_np, pthread_tryjoin_np */
 #include "executor.h"
 
 #include <signal.h>
@@ -24,6 +25,15 @@
 #include "base/clock.h"
 
 #define IDLE_NS COIL_SECONDS(5)
+
+struct pool;
+
+/* One of its threads. */
+typedef struct member {
+    struct pool *pool;
+    struct member *next; /* I4 */
+    pthread_t thread;    /* when it has left */
+} member;
 
 typedef struct pool {
     coil_executor executor;
@@ -38,9 +48,8 @@ typedef struct pool {
     unsigned named;
     int64_t idle_ns;
     bool stopping;
-    bool gone; /* the executor */
-    bool has_left;
-    pthread_t left; /* I4 */
+    bool gone;    /* the executor */
+    member *left; /* I4 */
 } pool;
 
 static pool *pool_of(coil_executor *executor)
@@ -62,7 +71,7 @@ int coil__thread_start(pthread_t *thread, void *(*fn)(void *), void *arg)
 
 static void destroy(pool *p)
 {
-    coil_debug_assert(!p->first && !p->has_left); /* I2, I4 */
+    coil_debug_assert(!p->first && !p->left); /* I2, I4 */
     pthread_cond_destroy(&p->empty);
     pthread_cond_destroy(&p->work);
     pthread_mutex_destroy(&p->mutex);
@@ -75,14 +84,47 @@ static void release(pool *p)
         destroy(p);
 }
 
+static member *take_left(member **at)
+{
+    member *m = *at;
+    *at = m->next;
+    return m;
+}
+
+static void detach(member *m)
+{
+    pthread_detach(m->thread);
+    coil__free(m);
+}
+
+/* A thread's own destructors may wait for its pool, too. */
+static void join(member *m)
+{
+    if (pthread_equal(m->thread, pthread_self()))
+        pthread_detach(m->thread);
+    else
+        pthread_join(m->thread, NULL);
+    coil__free(m);
+}
+
+/* Joins those that have ended by now. */
+static void join_ended(pool *p)
+{
+    for (member **at = &p->left; *at;) {
+        if (pthread_tryjoin_np((*at)->thread, NULL) == 0)
+            coil__free(take_left(at));
+        else
+            at = &(*at)->next;
+    }
+}
+
 static void pool_free(coil_executor *executor)
 {
     pool *p = pool_of(executor);
     pthread_mutex_lock(&p->mutex);
     p->gone = true;
-    if (p->has_left)
-        pthread_detach(p->left); /* I4 */
-    p->has_left = false;
+    while (p->left)
+        detach(take_left(&p->left)); /* I4 */
     pthread_mutex_unlock(&p->mutex);
     release(p); /* I3 */
 }
@@ -120,15 +162,16 @@ static coil_job *next_job(pool *p)
     return job;
 }
 
-/* Gives the mutex back. Joining under it is short: who left before needs it no more. */
-static void leave(pool *p)
+/* Gives the mutex back. */
+static void leave(member *m)
 {
-    if (p->has_left)
-        pthread_join(p->left, NULL); /* I4 */
-    p->has_left = !p->gone;
-    p->left = pthread_self();
+    pool *p = m->pool;
+    join_ended(p); /* I4 */
+    m->thread = pthread_self();
+    m->next = p->left;
+    p->left = m;
     if (p->gone)
-        pthread_detach(p->left);
+        detach(take_left(&p->left));
     if (--p->threads == 0)
         pthread_cond_broadcast(&p->empty);
     pthread_mutex_unlock(&p->mutex);
@@ -144,7 +187,8 @@ static void set_name(unsigned number)
 
 static void *run_thread(void *arg)
 {
-    pool *p = arg;
+    member *m = arg;
+    pool *p = m->pool;
     coil_job *job;
     pthread_mutex_lock(&p->mutex);
     set_name(p->named++);
@@ -153,20 +197,26 @@ static void *run_thread(void *arg)
         coil_job_run(job);
         pthread_mutex_lock(&p->mutex);
     }
-    leave(p);
+    leave(m);
     return NULL;
 }
 
 static int add_thread(pool *p)
 {
     pthread_t thread;
+    member *m = coil__malloc(sizeof *m);
+    if (!m)
+        return -ENOMEM;
+    m->pool = p;
+    join_ended(p); /* I4 */
     fetch_add_relaxed(&p->refs, 1); /* [POOL-1] relaxed: the executor has a reference; I3 */
     p->threads++;
-    int rc = coil__thread_start(&thread, run_thread, p);
+    int rc = coil__thread_start(&thread, run_thread, m);
     if (rc == 0)
         return 0;
     p->threads--;
     release(p);
+    coil__free(m);
     return rc;
 }
 
@@ -180,7 +230,9 @@ static int prepare(pool *p)
     if (p->queued < p->idle || p->threads == p->threads_max)
         return 0;
     int rc = add_thread(p);
-    return rc < 0 && p->threads == 0 ? coil_raise(rc, "can't start new thread") : 0;
+    if (rc == 0 || p->threads > 0)
+        return 0;
+    return coil_raise(rc, rc == -EAGAIN ? "can't start new thread" : NULL);
 }
 
 static void push(pool *p, coil_job *job)
@@ -224,13 +276,12 @@ static int pool_shutdown(coil_executor *executor, int64_t timeout_ns)
     p->stopping = true;
     pthread_cond_broadcast(&p->work);
     bool empty = timeout_ns > 0 && wait_empty(p, timeout_ns);
-    bool join = empty && p->has_left;
-    pthread_t left = p->left;
-    if (join)
-        p->has_left = false; /* I4 */
+    member *left = empty ? p->left : NULL;
+    if (empty)
+        p->left = NULL; /* I4 */
     pthread_mutex_unlock(&p->mutex);
-    if (join)
-        pthread_join(left, NULL);
+    while (left)
+        join(take_left(&left));
     return empty || timeout_ns == 0 ? 0 : -ETIMEDOUT;
 }
 

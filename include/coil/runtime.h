@@ -69,7 +69,10 @@ COIL_ANY_THREAD int coil_runtime_new(const coil_runtime_options *options, coil_r
 COIL_ON_LOOP int coil_runtime_enter(coil_runtime *runtime, coil_coro coro, void **result);
 
 /**
- * coil_runtime_loop - what other threads need for coil_loop_call_soon_threadsafe and the like. Borrowed.
+ * coil_runtime_loop - what other threads need for coil_loop_call_soon_threadsafe and the like
+ *
+ * Borrowed until coil_runtime_close(): other threads must have made their last call with it by then. Futures that they have may be
+ * waited for and cancelled afterwards.
  *
  * What they post, callbacks and coroutines, begins on worker 0: between two coil_runtime_enter() it waits for the next.
  */

@@ -236,14 +236,6 @@ TEST(races_are_run_by_several_workers)
 
 /* --- options of sockets ----------------------------------------------------------------------------------------- */
 
-static int option(int fd, int level, int name)
-{
-    int value = -1;
-    socklen_t size = sizeof value;
-    ck_assert_int_eq(getsockopt(fd, level, name, &value, &size), 0);
-    return value;
-}
-
 /* The last descriptor of a connection with this peer. */
 static int find_socket(int peer_port)
 {
@@ -279,14 +271,14 @@ NET_TEST(options_reach_both_ends)
     writes(stream, "x\n");
     reads_line(stream, "x\n");
     int client = find_socket(coil_server_port(server));
-    ck_assert_int_eq(option(client, IPPROTO_TCP, TCP_NODELAY), 0);
-    ck_assert_int_eq(option(client, IPPROTO_TCP, TCP_KEEPCNT), 5);
-    ck_assert_int_eq(option(client, IPPROTO_TCP, TCP_KEEPINTVL), 6);
+    ck_assert_int_eq(socket_option(client, IPPROTO_TCP, TCP_NODELAY), 0);
+    ck_assert_int_eq(socket_option(client, IPPROTO_TCP, TCP_KEEPCNT), 5);
+    ck_assert_int_eq(socket_option(client, IPPROTO_TCP, TCP_KEEPINTVL), 6);
     coil_stream_sockname(stream, name, sizeof name);
     int served = find_socket(port_after_colon(name));
-    ck_assert_int_ne(option(served, IPPROTO_TCP, TCP_NODELAY), 0);
-    ck_assert_int_ne(option(served, SOL_SOCKET, SO_KEEPALIVE), 0);
-    ck_assert_int_eq(option(served, IPPROTO_TCP, TCP_KEEPIDLE), 77);
+    ck_assert_int_ne(socket_option(served, IPPROTO_TCP, TCP_NODELAY), 0);
+    ck_assert_int_ne(socket_option(served, SOL_SOCKET, SO_KEEPALIVE), 0);
+    ck_assert_int_eq(socket_option(served, IPPROTO_TCP, TCP_KEEPIDLE), 77);
     struct linger linger;
     socklen_t size = sizeof linger;
     ck_assert_int_eq(getsockopt(served, SOL_SOCKET, SO_LINGER, &linger, &size), 0);

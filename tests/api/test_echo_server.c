@@ -31,6 +31,7 @@ TEST(a_signal_ends_it_when_its_clients_are_done)
     FILE *client = dial(c);
     says(client, "before\n");
     hears(client, "before\n");
+    wait_until_asleep(c.pid);
     kill(c.pid, SIGINT);
     says(client, "after\n");
     hears(client, "after\n");

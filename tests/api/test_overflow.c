@@ -7,21 +7,9 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "coil_test.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-static char said[4096]; /* by the child, on standard error */
+#include "dying.h"
+#include "sanitized.h"
 
 static __attribute__((noinline)) int recurse(int depth)
 {
@@ -84,34 +72,9 @@ static void fall_in_the_second_run(void)
         run_the_fall(NULL);
 }
 
-/* Runs @fn in a child; its wait status. */
-static int status_of(void fn(void))
-{
-    int fds[2], status = 0;
-    size_t length = 0;
-    ck_assert_int_eq(pipe(fds), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        struct rlimit no_core = {0, 0};
-        setrlimit(RLIMIT_CORE, &no_core);
-        dup2(fds[1], STDERR_FILENO);
-        close(fds[0]);
-        close(fds[1]);
-        fn();
-        _exit(0);
-    }
-    close(fds[1]);
-    for (ssize_t n; length + 1 < sizeof said && (n = read(fds[0], said + length, sizeof said - 1 - length)) > 0;)
-        length += (size_t)n;
-    said[length] = '\0';
-    close(fds[0]);
-    ck_assert_int_eq(waitpid(child, &status, 0), child);
-    return status;
-}
-
 static void check_report(int status)
 {
-#ifdef SANITIZED
+#ifdef COIL_TEST_SANITIZED
     ck_assert(WIFSIGNALED(status) || WEXITSTATUS(status) != 0);
     const char *report = "coil: task 'Icarus' overflowed its 128 KiB stack\n";
 #else

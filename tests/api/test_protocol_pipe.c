@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE /* pipe2 */
 #include "net.h"
+#include "pipes.h"
 #include "recorder.h"
 
 #include <fcntl.h>
@@ -27,17 +28,6 @@ static const coil_protocol writing = {
     .resume_writing = resume_writing,
     .connection_lost = connection_lost,
 };
-
-typedef struct ends {
-    int in, out;
-} ends;
-
-static ends open_pipe(void)
-{
-    int fds[2];
-    ck_assert_int_eq(pipe2(fds, O_CLOEXEC), 0);
-    return (ends){fds[0], fds[1]};
-}
 
 static coil_transport *reads(recorder *r, int fd)
 {

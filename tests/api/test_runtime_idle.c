@@ -10,14 +10,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "coil_test.h"
+#include "threads.h"
 
 enum { WORKERS = 4, THREADS_MAX = 64, SETTLE_MS = 600 };
 
 /* --- what the threads of this process have done so far ---------------------------------------------------------- */
 
 typedef struct thread_use {
-    long id;
+    long id, state;     /* 'S': sleeps */
     long long switches; /* voluntary_ctxt_switches */
     long long ticks;    /* utime + stime */
     long long ns;       /* on a CPU; 0 where the kernel does not say */
@@ -49,11 +49,11 @@ static bool read_use(long id, thread_use *u)
     const char *at = strstr(text, "\nvoluntary_ctxt_switches:");
     ck_assert_ptr_nonnull(at);
     u->switches = strtoll(at + strlen("\nvoluntary_ctxt_switches:"), NULL, 10);
-    if (!read_text(id, "stat", text, sizeof text))
+    if (!thread_lives(id, text, sizeof text))
         return false;
     long long utime, stime;
-    at = strrchr(text, ')');
-    ck_assert_int_eq(sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lld %lld", &utime, &stime), 2);
+    ck_assert_int_eq(sscanf(text, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lld %lld", &utime, &stime), 2);
+    u->state = text[0];
     u->ticks = utime + stime;
     if (read_text(id, "schedstat", text, sizeof text))
         u->ns = strtoll(text, NULL, 10);
@@ -92,19 +92,33 @@ static bool same(const use *a, const use *b)
     return a->n == b->n && memcmp(a->of, b->of, a->n * sizeof *a->of) == 0;
 }
 
-static void *do_nothing(void *arg)
-{
-    return arg;
-}
-
 static void know_strangers(void)
 {
     static use found;
-    pthread_t thread;
-    ck_assert_int_eq(pthread_create(&thread, NULL, do_nothing, NULL), 0);
-    pthread_join(thread, NULL);
+    begin_threads();
     take(&found);
     strangers = found;
+}
+
+/* One that waits for a CPU does nothing, either. */
+static bool all_sleep(const use *u)
+{
+    for (size_t i = 0; i < u->n; i++)
+        if (u->of[i].state != 'S')
+            return false;
+    return true;
+}
+
+/* Waits until nothing moves any more. */
+static void settle(use *u)
+{
+    use before;
+    take(u);
+    do {
+        before = *u;
+        usleep(SETTLE_MS * 1000);
+        take(u);
+    } while (!same(&before, u) || !all_sleep(u));
 }
 
 /* --- watching it ------------------------------------------------------------------------------------------------ */
@@ -127,15 +141,7 @@ static void *watch(void *arg)
     scene *s = arg;
     use before, after;
     const char *ms = getenv("COIL_IDLE_MS");
-    take(&after);
-    for (int i = 0; i < 50; i++) {
-        before = after;
-        usleep(SETTLE_MS * 1000);
-        take(&after);
-        if (same(&before, &after))
-            break;
-    }
-    before = after;
+    settle(&before);
     usleep((useconds_t)(ms ? atoi(ms) : 1500) * 1000);
     take(&after);
     s->quiet = same(&before, &after);
@@ -216,20 +222,12 @@ TEST(the_workers_sleep_between_the_runs_of_a_runtime)
 {
     coil_runtime *rt;
     coil_runtime_options o = {.size = sizeof o, .workers = WORKERS};
-    use before, after = {0};
+    use idle;
     know_strangers();
     OK(coil_runtime_new(&o, &rt));
     OK(coil_runtime_enter(rt, coil_coro_of(nothing, NULL), NULL));
-    take(&after);
-    for (int i = 0; i < 50; i++) {
-        before = after;
-        usleep(SETTLE_MS * 1000);
-        take(&after);
-        if (same(&before, &after))
-            break;
-    }
-    ck_assert(same(&before, &after));
-    ck_assert_uint_ge(after.n, WORKERS);
+    settle(&idle); /* or it takes for ever */
+    ck_assert_uint_ge(idle.n, WORKERS);
     coil_runtime_free(rt);
 }
 

@@ -2,54 +2,22 @@
  * test_runtime_streams.c - connections that several workers use: each task is pinned to a worker of its own
  */
 #include "net.h"
+#include "workers.h"
 
 #include <stdatomic.h>
 
 enum { WORKERS = 4 };
 
-static void run_on_workers(void (*fn)(void))
-{
-    struct test_body body = {fn};
-    coil_runtime_options o = {
-        .size = sizeof o,
-        .workers = WORKERS,
-        .loop = {.size = sizeof o.loop, .default_exception_handler = keep_report},
-    };
-    OK(coil_runtime_run(&o, coil_coro_of(run_test_body, &body), NULL));
-}
-
-/*
- * A test that is the main task of a runtime, pinned to worker 0, and ends with as many open descriptors as it
- * began with.
- */
-#define WORKERS_TEST(name)                            \
-    static void name##_pinned(void);                  \
-    static void name##_task(void)                     \
-    {                                                 \
-        coil_pin();                                   \
-        name##_pinned();                              \
-        coil_unpin();                                 \
-    }                                                 \
-    TEST(name)                                        \
-    {                                                 \
-        int before = open_descriptors();              \
-        run_on_workers(name##_task);                  \
-        ck_assert_int_eq(open_descriptors(), before); \
-    }                                                 \
+/* The main task is pinned to worker 0. */
+#define PINNED_TEST(name)             \
+    static void name##_pinned(void);  \
+    WORKERS_TEST(WORKERS, name)       \
+    {                                 \
+        coil_pin();                   \
+        name##_pinned();              \
+        coil_unpin();                 \
+    }                                 \
     static void name##_pinned(void)
-
-static coil_task *on_worker(unsigned number, coil_coro_fn *fn, void *arg)
-{
-    coil_task *task;
-    coil_task_options o = {.size = sizeof o, .migration = COIL_PINNED, .worker = number + 1};
-    OK(coil_create_task_with(coil_coro_of(fn, arg), &o, &task));
-    return task;
-}
-
-static void do_on_worker(unsigned number, coil_coro_fn *fn, void *arg)
-{
-    OK(coil_join(on_worker(number, fn, arg), NULL));
-}
 
 /*
  * --- a connection: its two ends, and the task that serves one of them
@@ -100,6 +68,18 @@ static void close_ends(ends *e)
     coil_event_free(e->over);
 }
 
+static int nothing(void *arg, void **result)
+{
+    (void)arg, (void)result;
+    return 0;
+}
+
+/* What was given to that worker before has come to where it waits: a worker begins its tasks in their order. */
+static void until_begun(unsigned number)
+{
+    do_on_worker(number, nothing, NULL);
+}
+
 static int free_client(void *arg, void **result)
 {
     (void)result;
@@ -121,7 +101,7 @@ static int write_hello(void *arg, void **result)
     return 0;
 }
 
-WORKERS_TEST(a_stream_is_read_and_written_where_a_task_happens_to_run)
+PINNED_TEST(a_stream_is_read_and_written_where_a_task_happens_to_run)
 {
     ends e;
     open_ends(&e);
@@ -133,12 +113,12 @@ WORKERS_TEST(a_stream_is_read_and_written_where_a_task_happens_to_run)
     close_ends(&e);
 }
 
-WORKERS_TEST(a_reader_is_woken_on_its_worker_by_data_that_come_to_another)
+PINNED_TEST(a_reader_is_woken_on_its_worker_by_data_that_come_to_another)
 {
     ends e;
     open_ends(&e);
     coil_task *reader = on_worker(2, read_hello, &e);
-    OK(coil_sleep(COIL_MS(5))); /* it waits by then, or will find the data there */
+    until_begun(2);
     writes(e.served, "hello\n");
     OK(coil_join(reader, NULL));
     do_on_worker(3, free_client, &e);
@@ -164,14 +144,24 @@ static int abort_client(void *arg, void **result)
     return 0;
 }
 
-/* The receive in flight is another worker's, which sleeps; the peer sees the end only if that lets go of it. */
+static uint64_t parks_of(unsigned number)
+{
+    coil_worker_stats stats = {.size = sizeof stats};
+    OK(coil_worker_get_stats(number, &stats));
+    return stats.parks;
+}
+
+/* The receive in flight is worker 1's, which sleeps; the peer sees the end only if that lets go of it. */
 static void ends_by(coil_coro_fn *how)
 {
     ends e;
     char c;
     size_t n;
     open_ends(&e);
-    OK(coil_sleep(COIL_MS(5)));
+    uint64_t before = parks_of(1);
+    until_begun(1);
+    while (parks_of(1) == before)
+        OK(coil_sleep(COIL_US(100)));
     do_on_worker(3, how, &e);
     OK(coil_stream_read(e.served, &c, 1, &n));
     ck_assert_uint_eq(n, 0);
@@ -180,12 +170,12 @@ static void ends_by(coil_coro_fn *how)
     close_ends(&e);
 }
 
-WORKERS_TEST(a_stream_can_be_closed_from_another_worker)
+PINNED_TEST(a_stream_can_be_closed_from_another_worker)
 {
     ends_by(close_client);
 }
 
-WORKERS_TEST(a_stream_can_be_aborted_from_another_worker)
+PINNED_TEST(a_stream_can_be_aborted_from_another_worker)
 {
     ends_by(abort_client);
 }
@@ -201,12 +191,12 @@ static int read_to_the_end(void *arg, void **result)
     return 0;
 }
 
-WORKERS_TEST(a_reader_learns_that_the_stream_was_closed_on_another_worker)
+PINNED_TEST(a_reader_learns_that_the_stream_was_closed_on_another_worker)
 {
     ends e;
     open_ends(&e);
     coil_task *reader = on_worker(2, read_to_the_end, &e);
-    OK(coil_sleep(COIL_MS(5)));
+    until_begun(2);
     do_on_worker(3, close_client, &e);
     OK(coil_join(reader, NULL));
     do_on_worker(1, free_client, &e);
@@ -224,7 +214,7 @@ static int write_much(void *arg, void **result)
     return 0;
 }
 
-WORKERS_TEST(closing_on_another_worker_loses_no_byte_that_was_written)
+PINNED_TEST(closing_on_another_worker_loses_no_byte_that_was_written)
 {
     ends e;
     char *all;
@@ -254,12 +244,12 @@ static int read_too(void *arg, void **result)
     return 0;
 }
 
-WORKERS_TEST(a_second_reader_is_refused_whatever_its_worker)
+PINNED_TEST(a_second_reader_is_refused_whatever_its_worker)
 {
     ends e;
     open_ends(&e);
     coil_task *reader = on_worker(2, read_hello, &e);
-    OK(coil_sleep(COIL_MS(20))); /* it waits by then */
+    until_begun(2);
     do_on_worker(3, read_too, &e);
     writes(e.served, "hello\n");
     OK(coil_join(reader, NULL));
@@ -278,13 +268,13 @@ static int read_fed(void *arg, void **result)
     return 0;
 }
 
-WORKERS_TEST(a_reader_by_itself_is_fed_from_another_worker)
+PINNED_TEST(a_reader_by_itself_is_fed_from_another_worker)
 {
     coil_stream_reader *r;
     OK(coil_stream_reader_new(coil_get_running_loop(), COIL_STREAM_LIMIT, &r));
     coil_task *reader = on_worker(1, read_fed, r);
     OK(coil_stream_reader_feed_data(r, "hel", 3));
-    OK(coil_sleep(COIL_MS(1)));
+    until_begun(1);
     OK(coil_stream_reader_feed_data(r, "lo\n", 3));
     OK(coil_join(reader, NULL));
     coil_stream_reader_free(r);
@@ -299,7 +289,7 @@ WORKERS_TEST(a_reader_by_itself_is_fed_from_another_worker)
  * A number that one worker watches, and another closes, comes back as another file: with every worker
  * watching in turn.
  */
-WORKERS_TEST(a_descriptors_number_can_be_used_again_by_another_worker)
+PINNED_TEST(a_descriptors_number_can_be_used_again_by_another_worker)
 {
     for (unsigned i = 0; i < 20; i++) {
         ends e;
@@ -331,11 +321,11 @@ static int serve_for_ever(void *arg, void **result)
     return coil_server_serve_forever(((ends *)arg)->server);
 }
 
-WORKERS_TEST(a_server_can_be_closed_from_another_worker)
+PINNED_TEST(a_server_can_be_closed_from_another_worker)
 {
     ends e = {.server = listen_with(echo, NULL, NULL)};
     coil_task *serving = on_worker(2, serve_for_ever, &e);
-    OK(coil_sleep(COIL_MS(5)));
+    until_begun(2);
     do_on_worker(3, close_server, &e);
     ck_assert_int_eq(coil_join(serving, NULL), -ECANCELED);
     caught(-ECANCELED);
@@ -358,7 +348,7 @@ static int cancel_clients(void *arg, void **result)
     return 0;
 }
 
-WORKERS_TEST(clients_can_be_cancelled_from_another_worker)
+PINNED_TEST(clients_can_be_cancelled_from_another_worker)
 {
     atomic_int serving = 0;
     ends e = {.server = listen_with(wait_for_ever, &serving, NULL)};
@@ -391,7 +381,7 @@ static int connect_by_name(void *arg, void **result)
     return 0;
 }
 
-WORKERS_TEST(every_worker_can_look_up_names)
+PINNED_TEST(every_worker_can_look_up_names)
 {
     ends e = {.server = listen_with(echo, NULL, NULL)};
     coil_task *tasks[WORKERS];

@@ -67,21 +67,13 @@ NET_TEST(draining_can_be_cancelled)
 
 /* --- sockets ---------------------------------------------------------------------------------------------------- */
 
-static int option(int fd, int level, int name)
-{
-    int value = -1;
-    socklen_t size = sizeof value;
-    ck_assert_int_eq(getsockopt(fd, level, name, &value, &size), 0);
-    return value;
-}
-
 NET_TEST(a_server_tells_its_sockets)
 {
     int fds[4] = {-1, -1, -1, -1};
     coil_server *server = listen_with(echo, NULL, NULL);
     ck_assert_uint_eq(coil_server_sockets(server, NULL, 0), 1);
     ck_assert_uint_eq(coil_server_sockets(server, fds, 4), 1);
-    ck_assert_int_eq(option(fds[0], SOL_SOCKET, SO_ACCEPTCONN), 1);
+    ck_assert_int_eq(socket_option(fds[0], SOL_SOCKET, SO_ACCEPTCONN), 1);
     ck_assert_int_eq(fds[1], -1);
     coil_server_close(server);
     ck_assert_uint_eq(coil_server_sockets(server, fds, 4), 0);

@@ -1,8 +1,10 @@
 /* Signals as callbacks of a loop, and Ctrl-C in runners. */
 #include "net.h"
+#include "threads.h"
 
-#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static char word_a[] = "a", word_b[] = "b", word_first[] = "first", word_second[] = "second", word_on[] = "on",
@@ -201,10 +203,26 @@ TASK_TEST(a_handler_runs_in_the_context_it_was_added_in)
     TRACE_IS("a a");
 }
 
-static void *send_after(void *arg)
+typedef struct sleeping {
+    long thread; /* the loop's */
+    sem_t running;
+} sleeping;
+
+static int tell_that_it_runs(void *arg)
 {
-    usleep(20000);
-    kill(getpid(), *(int *)arg);
+    sem_post(&((sleeping *)arg)->running);
+    return 0;
+}
+
+static void *send_to_sleeping(void *arg)
+{
+    sleeping *s = arg;
+    char stat[1024] = "";
+    while (sem_wait(&s->running) != 0)
+        ;
+    while (stat[0] != 'S')
+        ck_assert(thread_lives(s->thread, stat, sizeof stat));
+    kill(getpid(), SIGUSR1);
     return NULL;
 }
 
@@ -219,10 +237,12 @@ TEST(a_signal_wakes_a_sleeping_loop)
 {
     coil_loop *loop;
     pthread_t thread;
-    int number = SIGUSR1;
+    sleeping s = {.thread = syscall(SYS_gettid)};
+    sem_init(&s.running, 0, 0);
     OK(coil_new_event_loop(NULL, &loop));
     OK(coil_loop_add_signal_handler(loop, SIGUSR1, stop_loop, loop));
-    pthread_create(&thread, NULL, send_after, &number);
+    OK(coil_loop_call_soon(loop, tell_that_it_runs, &s, NULL));
+    pthread_create(&thread, NULL, send_to_sleeping, &s);
     OK(coil_loop_run_forever(loop));
     pthread_join(thread, NULL);
     coil_loop_free(loop);

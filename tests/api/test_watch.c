@@ -36,9 +36,8 @@ static void open_pair(int ends[2])
 
 static void until_calls(const ear *e, int calls)
 {
-    for (int i = 0; i < 1000000 && e->calls < calls; i++)
+    while (e->calls < calls)
         turns(1); /* no time passes on the virtual clock while a descriptor is ready */
-    ck_assert_int_ge(e->calls, calls);
 }
 
 NET_TEST(a_reader_is_called_for_what_comes_until_it_is_removed)

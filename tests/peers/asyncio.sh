@@ -1,8 +1,8 @@
 #!/bin/sh
 # asyncio.sh PEER BYTES - a stock asyncio client against coil's servers, and coil's client against a stock
 # asyncio server.
-# shellcheck source=tests/peers/kit.sh
-. "$(dirname "$0")/kit.sh"
+# shellcheck source=tests/support/kit.sh
+. "$(dirname "$0")/../support/kit.sh"
 peer=$1 bytes=$2
 stranger=$(dirname "$0")/stranger.py
 needs python3 sha256sum

@@ -2,8 +2,8 @@
 # many.sh PEER CROWD CLIENTS KIB - many connections at once, three times; nothing is left behind, and the
 # server's memory does
 # not grow by more than that after the first time.
-# shellcheck source=tests/peers/kit.sh
-. "$(dirname "$0")/kit.sh"
+# shellcheck source=tests/support/kit.sh
+. "$(dirname "$0")/../support/kit.sh"
 peer=$1 crowd=$2 clients=$3 growth=$4
 start many "$peer" many "$clients"
 for round in 1 2 3; do

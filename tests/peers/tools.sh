@@ -1,7 +1,7 @@
 #!/bin/sh
 # tools.sh ECHO_SERVER CHAT_SERVER TOOL - the examples' servers against curl, nc or socat.
-# shellcheck source=tests/peers/kit.sh
-. "$(dirname "$0")/kit.sh"
+# shellcheck source=tests/support/kit.sh
+. "$(dirname "$0")/../support/kit.sh"
 echo_server=$1 chat_server=$2 tool=$3
 needs "$tool"
 

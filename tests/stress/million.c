@@ -12,15 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
+#include "../support/sanitized.h"
 
-#ifdef SANITIZED
+#ifdef COIL_TEST_SANITIZED
 enum { TASKS = 5000, MOST_BYTES = 1 << 20 }; /* whether they come back: shadow memory is not to be counted */
 #else
 enum { TASKS = 1000000, MOST_BYTES = 4710 };

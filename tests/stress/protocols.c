@@ -201,11 +201,6 @@ static coil_task *spawn(coil_coro_fn *fn, void *arg)
     return task;
 }
 
-static void join(coil_task *task)
-{
-    stress_ok(coil_join(task, NULL));
-}
-
 static bool arrived(const side *s)
 {
     return load_acquire(&s->ended) > 0; /* [STRESS-4] */
@@ -227,7 +222,7 @@ static void end_wildly(side *s, uint64_t *random, coil_task *writing, coil_task 
     }
     store_release(&s->stop, true); /* [STRESS-4] */
     coil_event_set(s->may_write);
-    join(disturbing);
+    stress_join(disturbing);
     if (stress_random(random, 2)) /* else it may wait for a peer that does not read any more */
         coil_transport_abort(s->transport);
     coil_event_set(s->may_write);
@@ -235,18 +230,18 @@ static void end_wildly(side *s, uint64_t *random, coil_task *writing, coil_task 
         coil_event_set(s->may_write);
         stress_ok(coil_sleep(0));
     }
-    join(writing);
+    stress_join(writing);
     coil_transport_free(s->transport);
     stress_ok(coil_event_wait(s->lost));
 }
 
 static void end_gently(side *s, const side *peer, coil_task *writing, coil_task *disturbing)
 {
-    join(writing);
+    stress_join(writing);
     while (!arrived(s) || !arrived(peer))
         stress_ok(coil_sleep(COIL_US(200)));
     store_release(&s->stop, true); /* [STRESS-4] */
-    join(disturbing);
+    stress_join(disturbing);
     coil_transport_close(s->transport);
     stress_ok(coil_event_wait(s->lost));
     coil_transport_free(s->transport);
@@ -332,7 +327,7 @@ static void run_pairs(void)
     for (unsigned i = 0; i < 2 * PAIRS; i++)
         tasks[i] = spawn(run_side, &sides[i]);
     for (unsigned i = 0; i < 2 * PAIRS; i++)
-        join(tasks[i]);
+        stress_join(tasks[i]);
     for (unsigned i = 0; i < 2 * PAIRS; i++)
         check_side(&sides[i]);
 }

@@ -43,11 +43,6 @@ static coil_task *spawn_on(unsigned number, coil_coro_fn *fn, void *arg)
     return task;
 }
 
-static void join(coil_task *task)
-{
-    stress_ok(coil_join(task, NULL));
-}
-
 static void yield(void)
 {
     stress_ok(coil_sleep(0));
@@ -108,7 +103,7 @@ static void handlers(double end)
     }
     atomic_store(&over, true);
     for (int i = 0; i < REPORTERS; i++)
-        join(reporters[i]);
+        stress_join(reporters[i]);
 }
 
 /* --- positions --------------------------------------------------------------------------------------------------- */
@@ -139,7 +134,7 @@ static void positions(double end)
             stress_ok(coil_file_seek(file, 0));
     }
     atomic_store(&over, true);
-    join(task);
+    stress_join(task);
     stress_ok(coil_file_close(file));
 }
 
@@ -234,7 +229,7 @@ static void pauses(double end)
         }
         yield();
     }
-    join(task);
+    stress_join(task);
     coil_unpin();
     coil_datagram_transport_free(transport);
     close(fds[1]);
@@ -355,8 +350,8 @@ static void starts(double end)
         (void)stress_caught(coil_join(task, NULL));
     }
     atomic_store(&over, true);
-    join(visitors[0]);
-    join(visitors[1]);
+    stress_join(visitors[0]);
+    stress_join(visitors[1]);
 }
 
 /* --- stand-ins --------------------------------------------------------------------------------------------------- */
@@ -387,7 +382,7 @@ static void stand_ins(double end)
         announced a;
         coil_stream *stream;
         stress_ok(coil_event_new(&a.event));
-        join(spawn_on(coil_worker_count() - 1, start_announcing, &a));
+        stress_join(spawn_on(coil_worker_count() - 1, start_announcing, &a));
         snprintf(port, sizeof port, "%d", coil_server_port(a.server));
         stress_ok(coil_open_connection("127.0.0.1", port, &stream));
         stress_ok(coil_event_wait(a.event));
@@ -467,8 +462,8 @@ static int start_watcher(void *loop, void **result)
 static int join_both(void *tasks, void **result)
 {
     (void)result;
-    join(((coil_task **)tasks)[0]);
-    join(((coil_task **)tasks)[1]);
+    stress_join(((coil_task **)tasks)[0]);
+    stress_join(((coil_task **)tasks)[1]);
     return 0;
 }
 

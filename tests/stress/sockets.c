@@ -328,15 +328,6 @@ static void close_pair(pair *p)
         close(p->file);
 }
 
-static void join(coil_task *task)
-{
-    while (!coil_future_done(task))
-        (void)stress_caught(coil_await(task, NULL));
-    int rc = stress_caught(coil_future_result(task, NULL));
-    MUST(rc == 0 || rc == -ECANCELED); /* told to be cancelled when it had ended, as it were */
-    coil_release(task);
-}
-
 static int round_body(void *arg, void **result)
 {
     static pair pairs[PAIRS];
@@ -359,9 +350,9 @@ static int round_body(void *arg, void **result)
         stress_ok(coil_create_task(coil_coro_make(killer, &numbers[i], NULL, 0, "killer"), &killers[i]));
     }
     for (unsigned i = 0; i < KILLERS; i++)
-        join(killers[i]);
+        stress_join_killed(killers[i]);
     for (unsigned i = 0; i < load_relaxed(&r.count); i++) /* [STRESS-2] */
-        join(load_acquire(&r.tasks[i]));                  /* [STRESS-3] */
+        stress_join_killed(load_acquire(&r.tasks[i]));                  /* [STRESS-3] */
     for (unsigned i = 0; i < PAIRS; i++)
         close_pair(&pairs[i]);
     close(r.listener);

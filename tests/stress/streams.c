@@ -92,15 +92,6 @@ static int killer(void *arg, void **result)
         (rc) = stress_caught(call);                              \
     while ((rc) == -ECANCELED && !r.wild)
 
-static void join(coil_task *task)
-{
-    while (!coil_future_done(task))
-        (void)stress_caught(coil_await(task, NULL));
-    int rc = stress_caught(coil_future_result(task, NULL));
-    MUST(rc == 0 || rc == -ECANCELED);
-    coil_release(task);
-}
-
 /* --- bytes ----------------------------------------------------------------------------------------------------- */
 
 static unsigned char byte_at(uint64_t i)
@@ -280,7 +271,7 @@ static int echo_client(void *arg, void **result)
     coil_task *task = spawn_reader(l);
     MUST(send_bytes(l->stream, l->goal, &l->random) == 0);
     stress_ok(coil_stream_write_eof(l->stream));
-    join(task);
+    stress_join_killed(task);
     MUST(l->got == l->goal);
     end(l->stream, false);
     return 0;
@@ -328,7 +319,7 @@ static int message_client(void *arg, void **result)
         tasks[i] = spawn(write_messages, &writers[i]);
     }
     for (unsigned i = 0; i < WRITERS; i++)
-        join(tasks[i]);
+        stress_join_killed(tasks[i]);
     stress_ok(coil_stream_write_eof(l->stream));
     AGAIN(rc, coil_stream_readexactly(l->stream, answer, WRITERS));
     MUST(rc == 0);
@@ -388,7 +379,7 @@ static int wild_client(void *arg, void **result)
     (void)stress_caught(coil_sleep(COIL_MS(stress_random(&l->random, 10))));
     coil_stream_abort(l->stream);
     for (unsigned i = 0; i < 3; i++)
-        join(tasks[i]);
+        stress_join_killed(tasks[i]);
     coil_stream_free(l->stream);
     return 0;
 }
@@ -409,7 +400,7 @@ static void run_clients(connection *links)
         tasks[i] = spawn(fn, &links[i]);
     }
     for (unsigned i = 0; i < CLIENTS; i++)
-        join(tasks[i]);
+        stress_join_killed(tasks[i]);
 }
 
 static void interfere(coil_server *server)

@@ -89,15 +89,6 @@ static int killer(void *arg, void **result)
     return 0;
 }
 
-static void join(coil_task *task)
-{
-    while (!coil_future_done(task))
-        (void)stress_caught(coil_await(task, NULL));
-    int rc = stress_caught(coil_future_result(task, NULL));
-    MUST(rc == 0 || rc == -ECANCELED); /* cancelled between its last call and its end */
-    coil_release(task);
-}
-
 static void rests(uint64_t *random)
 {
     int rc;
@@ -212,9 +203,9 @@ static void talk(side *e)
     coil_task *from = reads ? spawn(reader, e) : NULL;
     coil_task *to = e->goal > 0 || e->fate == HALVES ? spawn(writer, e) : NULL;
     if (from)
-        join(from);
+        stress_join_killed(from);
     if (to)
-        join(to);
+        stress_join_killed(to);
     int rc = 0;
     if (e->fate != VANISHES || !e->client) {
         coil_stream_close(e->stream);
@@ -293,12 +284,12 @@ static void connect_all(void)
     for (unsigned i = 0; i < CONNECTIONS; i++)
         clients[i] = spawn(client, &r.sides[2 * i]);
     for (unsigned i = 0; i < CONNECTIONS; i++)
-        join(clients[i]);
+        stress_join_killed(clients[i]);
     while (load_acquire(&r.served) < CONNECTIONS) /* [STRESS-4] */
         stress_ok(coil_sleep(COIL_US(200)));
     store_relaxed(&r.over, true); /* [STRESS-1] */
     for (unsigned i = 0; i < KILLERS; i++)
-        join(killers[i]);
+        stress_join_killed(killers[i]);
     forget_tasks();
 }
 

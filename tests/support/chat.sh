@@ -1,34 +1,16 @@
 #!/bin/sh
 # chat.sh SERVER CLIENT - three people chat: three clients with pipes for keyboards, each with a file for a screen.
-set -eu
+# shellcheck source=tests/support/kit.sh
+. "$(dirname "$0")/kit.sh"
 server=$1 client=$2
-dir=$(mktemp -d)
-pids=
-cleanup() {
-    # shellcheck disable=SC2086 # the ids are words
-    [ -z "$pids" ] || kill $pids 2>/dev/null || true
-    rm -rf "$dir"
-}
-trap cleanup EXIT
 
-# comes FILE LINE - waits until FILE has LINE.
-comes() {
-    tries=0
-    until grep -qxF -- "$2" "$1" 2>/dev/null; do
-        tries=$((tries + 1))
-        [ $tries -le 400 ] || { echo "\"$2\" did not come; $1 is:"; cat "$1"; exit 1; }
-        sleep 0.05
-    done
+# shows NAME LINE - waits until somebody's screen has LINE.
+shows() {
+    comes "$dir/$1" "\\|^$2\$|p" >/dev/null
 }
 
-"$server" >"$dir/server" &
-pids=$!
-tries=0
-until port=$(sed -n 's/^listening on port //p' "$dir/server") && [ -n "$port" ]; do
-    tries=$((tries + 1))
-    [ $tries -le 400 ] || { echo "the server does not listen"; exit 1; }
-    sleep 0.05
-done
+start server "$server"
+server_id=${pids# }
 
 for name in ann bob cid; do
     mkfifo "$dir/$name.keys"
@@ -36,34 +18,33 @@ for name in ann bob cid; do
     pids="$pids $!"
     eval "$name=$!"
     case $name in
-    ann) exec 5>"$dir/ann.keys" && echo /who >&5 && comes "$dir/ann" '* ann is here' ;;
-    bob) exec 6>"$dir/bob.keys" && comes "$dir/ann" '* bob has joined' ;;
-    cid) exec 7>"$dir/cid.keys" && comes "$dir/bob" '* cid has joined' ;;
+    ann) exec 5>"$dir/ann.keys" && echo /who >&5 && shows ann '* ann is here' ;;
+    bob) exec 6>"$dir/bob.keys" && shows ann '* bob has joined' ;;
+    cid) exec 7>"$dir/cid.keys" && shows bob '* cid has joined' ;;
     esac
 done
 
 echo 'good morning' >&5
-comes "$dir/bob" 'ann: good morning'
-comes "$dir/cid" 'ann: good morning'
+shows bob 'ann: good morning'
+shows cid 'ann: good morning'
 echo '/nick robert' >&6
-comes "$dir/ann" '* bob is now called robert'
+shows ann '* bob is now called robert'
 echo 'hello from cid' >&7
-comes "$dir/ann" 'cid: hello from cid'
-comes "$dir/bob" 'cid: hello from cid'
+shows ann 'cid: hello from cid'
+shows bob 'cid: hello from cid'
 if grep -q '^ann: ' "$dir/ann"; then
-    echo "ann hears herself"
-    exit 1
+    fails "ann hears herself"
 fi
 
 # One quits, one's input ends, and the third loses the server.
 echo /quit >&6
 # shellcheck disable=SC2154 # bob and the others are set by eval
-wait "$bob" || { echo "bob ended with status $?"; exit 1; }
-comes "$dir/ann" '* robert has left'
+wait "$bob" || fails "bob ended with status $?"
+shows ann '* robert has left'
 exec 7>&-
 # shellcheck disable=SC2154
-wait "$cid" || { echo "cid ended with status $?"; exit 1; }
-comes "$dir/ann" '* cid has left'
-kill "${pids%% *}"
+wait "$cid" || fails "cid ended with status $?"
+shows ann '* cid has left'
+kill "$server_id"
 # shellcheck disable=SC2154
-wait "$ann" || { echo "ann ended with status $?"; exit 1; }
+wait "$ann" || fails "ann ended with status $?"

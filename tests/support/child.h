@@ -7,6 +7,7 @@
 #ifndef COIL_TEST_CHILD_H
 #define COIL_TEST_CHILD_H
 
+#include "asleep.h"
 #include "net.h"
 
 #include <signal.h>
@@ -40,10 +41,11 @@ static COIL_TEST_UNUSED child start_child(int (*program)(int, char **))
     return c;
 }
 
-/* Sends @signal; returns the status that the child exits with, or minus the signal that ends it. */
+/* Sends @signal when it waits; returns the status that the child exits with, or minus the signal that ends it. */
 static COIL_TEST_UNUSED int end_child(child c, int signal)
 {
     int status;
+    wait_until_asleep(c.pid);
     kill(c.pid, signal);
     ck_assert_int_eq(waitpid(c.pid, &status, 0), c.pid);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);

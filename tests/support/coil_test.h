@@ -196,6 +196,15 @@ static COIL_TEST_UNUSED void turns(int n)
         OK(coil_sleep(0));
 }
 
+/* A task that lets the others begin, and stops the loop. */
+static COIL_TEST_UNUSED int stop_after_two_turns(void *arg, void **result)
+{
+    (void)arg, (void)result;
+    turns(2);
+    coil_loop_stop(coil_get_running_loop());
+    return 0;
+}
+
 /* The time on the virtual clock in milliseconds. */
 static COIL_TEST_UNUSED long now_ms(void)
 {

@@ -1,24 +1,10 @@
 #!/bin/sh
 # http_hello.sh PROGRAM [GET_USERNAME] - docs/examples/http_hello.c, asked by curl, and ended by SIGTERM
-set -eu
+# shellcheck source=tests/support/kit.sh
+. "$(dirname "$0")/kit.sh"
 program=$1 get_username=${2:-}
-command -v curl >/dev/null || { echo "no curl"; exit 77; }
-dir=$(mktemp -d)
-pid=
-cleanup() {
-    [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
-    rm -rf "$dir"
-}
-trap cleanup EXIT
-
-"$program" >"$dir/out" &
-pid=$!
-tries=0
-until port=$(sed -n 's/^listening on port \([0-9]*\),.*/\1/p' "$dir/out") && [ -n "$port" ]; do
-    tries=$((tries + 1))
-    [ $tries -le 400 ] || { echo "the server does not listen"; exit 1; }
-    sleep 0.05
-done
+needs curl
+start out "$program"
 url=http://127.0.0.1:$port
 
 # says EXPECTED CURL_ARGUMENT...
@@ -26,7 +12,7 @@ says() {
     expected=$1
     shift
     heard=$(curl -s --max-time 20 --noproxy '*' "$@")
-    [ "$heard" = "$expected" ] || { echo "curl $*: heard \"$heard\", not \"$expected\""; exit 1; }
+    [ "$heard" = "$expected" ] || fails "curl $*: heard \"$heard\", not \"$expected\""
 }
 
 says 'Hello, me!' -A me "$url/"
@@ -42,12 +28,12 @@ cmp "$dir/body" "$dir/back"
 
 if [ -n "$get_username" ]; then
     if "$get_username" "$url" 7 2>"$dir/errors"; then
-        echo "get_username found a name"
-        exit 1
+        fails "get_username found a name"
     fi
     grep -q 'there is no such user' "$dir/errors" || { cat "$dir/errors"; exit 1; }
 fi
 
-kill -TERM "$pid"
-wait "$pid"
-pid=
+server_id=${pids# }
+kill -TERM "$server_id"
+wait "$server_id"
+pids=

@@ -12,6 +12,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -79,6 +80,16 @@ static COIL_TEST_UNUSED void reads_line(coil_stream *s, const char *text)
     ck_assert_mem_eq(line, text, n);
 }
 
+/* To its end. */
+static COIL_TEST_UNUSED void reads_all(coil_stream *s, const char *text)
+{
+    char *data;
+    size_t n;
+    OK(coil_stream_read_all(s, &data, &n));
+    ck_assert_str_eq(data, text);
+    free(data);
+}
+
 /* The callback of an echo server. */
 static COIL_TEST_UNUSED int echo(coil_stream *stream, void *arg)
 {
@@ -121,6 +132,14 @@ static COIL_TEST_UNUSED int plain_client(const coil_server *server)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
     return fd;
+}
+
+static COIL_TEST_UNUSED int socket_option(int fd, int level, int name)
+{
+    int value = -1;
+    socklen_t size = sizeof value;
+    ck_assert_int_eq(getsockopt(fd, level, name, &value, &size), 0);
+    return value;
 }
 
 /* Closes a plain socket so that its peer sees a reset. */

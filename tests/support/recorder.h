@@ -82,9 +82,8 @@ static COIL_TEST_UNUSED void until_lost(recorder *r)
 
 static COIL_TEST_UNUSED void until_size(const recorder *r, size_t size)
 {
-    for (int i = 0; i < 100000 && r->size < size; i++)
+    while (r->size < size)
         OK(coil_sleep(COIL_MS(1)));
-    ck_assert_uint_ge(r->size, size);
 }
 
 #endif

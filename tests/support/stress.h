@@ -82,6 +82,21 @@ static STRESS_UNUSED int stress_caught(int rc)
     return rc;
 }
 
+static STRESS_UNUSED void stress_join(coil_task *task)
+{
+    stress_ok(coil_join(task, NULL));
+}
+
+/* Of one that others cancel, now and then between its last call and its end; so they may cancel who waits here. */
+static STRESS_UNUSED void stress_join_killed(coil_task *task)
+{
+    while (!coil_future_done(task))
+        (void)stress_caught(coil_await(task, NULL));
+    int rc = stress_caught(coil_future_result(task, NULL));
+    MUST(rc == 0 || rc == -ECANCELED);
+    coil_release(task);
+}
+
 /* Computes for a while, of which a compiler cannot rid us. */
 static STRESS_UNUSED void stress_spin(uint32_t rounds)
 {

@@ -6,28 +6,9 @@
 #include <pthread.h>
 
 #include "jobs.h"
+#include "workers.h"
 
 enum { WORKERS = 3 };
-
-/* A test that is the main task of a runtime. */
-#define WORKERS_TEST(name)                                  \
-    static void name##_task(void);                          \
-    TEST(name)                                              \
-    {                                                       \
-        struct test_body body = {name##_task};              \
-        coil_runtime_options o = {                          \
-            .size = sizeof o, .workers = WORKERS, .loop = {.size = sizeof o.loop}}; \
-        OK(coil_runtime_run(&o, coil_coro_of(run_test_body, &body), NULL)); \
-    }                                                       \
-    static void name##_task(void)
-
-static coil_task *on_worker(unsigned number, coil_coro_fn *fn, void *arg)
-{
-    coil_task *task;
-    coil_task_options o = {.size = sizeof o, .migration = COIL_PINNED, .worker = number + 1};
-    OK(coil_create_task_with(coil_coro_of(fn, arg), &o, &task));
-    return task;
-}
 
 /* Runs @fn on that worker, to its end; gives what it returns. */
 static intptr_t ask_worker(unsigned number, coil_coro_fn *fn, void *arg)
@@ -66,7 +47,7 @@ static int next_value(void *g, void **result)
     return coil_agen_next(g, result);
 }
 
-WORKERS_TEST(agen_goes_on_on_whichever_worker_asks)
+WORKERS_TEST(WORKERS, agen_goes_on_on_whichever_worker_asks)
 {
     coil_agen *g = new_agen(where, NULL);
     for (unsigned i = 0; i < 4 * WORKERS; i++)
@@ -103,7 +84,7 @@ static int awaits_at_once(coil_agen *g, void *m)
     return coil_agen_yield(g, (void *)7, NULL);
 }
 
-WORKERS_TEST(agen_is_busy_while_another_worker_runs_it)
+WORKERS_TEST(WORKERS, agen_is_busy_while_another_worker_runs_it)
 {
     void *value = NULL;
     meeting m = new_meeting();
@@ -137,7 +118,7 @@ static int release_it(void *g, void **result)
     return 0;
 }
 
-WORKERS_TEST(agen_released_on_another_worker_is_closed)
+WORKERS_TEST(WORKERS, agen_released_on_another_worker_is_closed)
 {
     meeting m = new_meeting();
     coil_agen *g = new_agen(tells, &m);
@@ -184,7 +165,7 @@ static int set_event(void *arg, void **result)
     return 0;
 }
 
-WORKERS_TEST(a_task_that_awaited_itself_can_be_awaited_all_the_same)
+WORKERS_TEST(WORKERS, a_task_that_awaited_itself_can_be_awaited_all_the_same)
 {
     self_wait w = {new_event(), new_event()};
     coil_task *task = spawn(coil_coro_of(awaits_itself, &w));
@@ -198,7 +179,7 @@ WORKERS_TEST(a_task_that_awaited_itself_can_be_awaited_all_the_same)
     coil_event_free(w.end);
 }
 
-WORKERS_TEST(agens_of_all_workers_are_closed_together)
+WORKERS_TEST(WORKERS, agens_of_all_workers_are_closed_together)
 {
     atomic_store(&closed_agens, 0);
     for (unsigned i = 0; i < WORKERS * 4; i++) {
@@ -250,7 +231,7 @@ static int look(void *value)
     return coil_contextvar_get(variable, value);
 }
 
-WORKERS_TEST(context_shared_by_tasks_of_two_workers_shows_what_either_sets)
+WORKERS_TEST(WORKERS, context_shared_by_tasks_of_two_workers_shows_what_either_sets)
 {
     coil_context *context;
     coil_task *task;
@@ -287,7 +268,7 @@ static int enter(void *arg, void **result)
     return coil_context_run(e->context, hold_context, &e->m);
 }
 
-WORKERS_TEST(context_entered_on_one_worker_cannot_be_entered_on_another)
+WORKERS_TEST(WORKERS, context_entered_on_one_worker_cannot_be_entered_on_another)
 {
     entering e = {.m = new_meeting()};
     OK(coil_copy_context(&e.context));
@@ -324,7 +305,7 @@ static int submit_from_here(void *executor, void **result)
     return 0;
 }
 
-WORKERS_TEST(job_comes_back_to_the_worker_that_submitted_it)
+WORKERS_TEST(WORKERS, job_comes_back_to_the_worker_that_submitted_it)
 {
     for (unsigned i = 0; i < 3 * WORKERS; i++)
         ck_assert_int_eq(ask_worker(i % WORKERS, submit_from_here, NULL), i % WORKERS);
@@ -344,7 +325,7 @@ static int next_turn(void *arg, void **result)
     return coil_sleep(0);
 }
 
-WORKERS_TEST(job_cancelled_by_another_worker_does_not_begin)
+WORKERS_TEST(WORKERS, job_cancelled_by_another_worker_does_not_begin)
 {
     gated g;
     coil_executor *pool;
@@ -397,7 +378,7 @@ static void *call_and_cancel(void *arg)
     return NULL;
 }
 
-WORKERS_TEST(thread_cancels_its_coroutine_wherever_that_runs)
+WORKERS_TEST(WORKERS, thread_cancels_its_coroutine_wherever_that_runs)
 {
     pthread_t thread;
     caller c = {.m = new_meeting(), .loop = coil_get_running_loop()};

@@ -8,15 +8,6 @@
 
 static coil_barrier *barrier;
 
-static int stop_loop(void *arg, void **result)
-{
-    (void)arg;
-    (void)result;
-    turns(2);
-    coil_loop_stop(coil_get_running_loop());
-    return 0;
-}
-
 static int barrier_party(void *name, void **result)
 {
     (void)result;
@@ -151,7 +142,7 @@ TEST(barrier_parties_end_when_their_loop_is_freed)
     coil_loop *loop = new_test_loop();
     OK(coil_loop_create_task(loop, coil_barrier_wait_coro(barrier), NULL, NULL));
     OK(coil_loop_create_task(loop, coil_barrier_wait_coro(barrier), NULL, NULL));
-    OK(coil_loop_create_task(loop, coil_coro_of(stop_loop, NULL), NULL, NULL));
+    OK(coil_loop_create_task(loop, coil_coro_of(stop_after_two_turns, NULL), NULL, NULL));
     OK(coil_loop_run_forever(loop));
     ck_assert_uint_eq(coil_barrier_n_waiting(barrier), 2);
     coil_loop_free(loop);

@@ -4,49 +4,11 @@
  * The expected orders are those of asyncio.base_events of CPython 3.11. Loops are made by new_test_loop() (an event_loop
  * on a virtual clock) unless a test is about another clock.
  */
-#include "coil_test.h"
-
-static coil_loop *loop;
-
-static int say(void *word)
-{
-    note("%s", (char *)word);
-    return 0;
-}
-
-static void soon(const char *word)
-{
-    OK(coil_loop_call_soon(loop, say, (void *)(uintptr_t)word, NULL));
-}
+#include "one_loop.h"
 
 static void later(int ms, const char *word)
 {
     OK(coil_loop_call_later(loop, COIL_MS(ms), say, (void *)(uintptr_t)word, NULL));
-}
-
-static int stop(void *arg)
-{
-    (void)arg;
-    coil_loop_stop(loop);
-    return 0;
-}
-
-/* Runs until a timer after all others stops it. */
-static void run_for(int ms)
-{
-    OK(coil_loop_call_later(loop, COIL_MS(ms), stop, NULL, NULL));
-    OK(coil_loop_run_forever(loop));
-}
-
-static void begin(void)
-{
-    trace[0] = '\0';
-    loop = new_test_loop();
-}
-
-static void end(void)
-{
-    coil_loop_free(loop);
 }
 
 /* --- callbacks ------------------------------------------------------------------------------------------------------- */

@@ -3,49 +3,11 @@
  *
  * Loops are made by new_test_loop() (an event_loop on a virtual clock) unless a test is about another clock.
  */
-#include "coil_test.h"
+#include "descriptors.h"
+#include "one_loop.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <stdlib.h>
-
-static coil_loop *loop;
-
-static int say(void *word)
-{
-    note("%s", (char *)word);
-    return 0;
-}
-
-static void soon(const char *word)
-{
-    OK(coil_loop_call_soon(loop, say, (void *)(uintptr_t)word, NULL));
-}
-
-static int stop(void *arg)
-{
-    (void)arg;
-    coil_loop_stop(loop);
-    return 0;
-}
-
-/* Runs until a timer after all others stops it. */
-static void run_for(int ms)
-{
-    OK(coil_loop_call_later(loop, COIL_MS(ms), stop, NULL, NULL));
-    OK(coil_loop_run_forever(loop));
-}
-
-static void begin(void)
-{
-    trace[0] = '\0';
-    loop = new_test_loop();
-}
-
-static void end(void)
-{
-    coil_loop_free(loop);
-}
 
 static int answer(void *arg, void **result)
 {
@@ -353,23 +315,12 @@ TEST(loop_on_the_real_clock_sleeps_until_a_timer)
     end();
 }
 
-static int count_descriptors(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    ck_assert_ptr_nonnull(dir);
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
 TEST(loop_gives_its_descriptors_back)
 {
     begin();
     run_for(1);
     end();
-    int before = count_descriptors();
+    int before = open_descriptors();
     for (int i = 0; i < 10; i++) {
         begin();
         run_for(1);
@@ -377,7 +328,7 @@ TEST(loop_gives_its_descriptors_back)
             OK(coil_loop_close(loop));
         end();
     }
-    ck_assert_int_eq(count_descriptors(), before);
+    ck_assert_int_eq(open_descriptors(), before);
 }
 
 static void run_nested_free(void)

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE /* pipe2 */
 #include "process_jobs.h"
+#include "threads.h"
 
 #include <sys/prctl.h>
 
@@ -205,28 +206,13 @@ static int leave_jobs(void *arg, void **result)
     return 0;
 }
 
-/* The threads of pools in this process. */
-static int managers(void)
-{
-    int count = 0;
-    DIR *directory = opendir("/proc/self/task");
-    for (struct dirent *entry; (entry = readdir(directory));) {
-        char path[300], name[32] = "";
-        snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
-        FILE *comm = fopen(path, "r");
-        count += comm && fgets(name, sizeof name, comm) && strcmp(name, "coil-processes\n") == 0;
-        if (comm)
-            fclose(comm);
-    }
-    closedir(directory);
-    return count;
-}
-
 TEST(a_loop_may_end_before_its_jobs)
 {
+    begin_threads();
+    size_t before = live_threads();
     for (int i = 0; i < 3; i++)
         OK(coil_run(coil_coro_of(leave_jobs, NULL), NULL));
-    while (managers() > 0) /* they end when the jobs have */
+    while (live_threads() > before) /* the pools' end when the jobs have */
         sched_yield();
     ck_assert_int_lt(waitpid(-1, NULL, WNOHANG), 0);
 }

@@ -481,22 +481,13 @@ TASK_TEST(queue_put_coroutine_that_does_not_put_drops_its_item_once)
     TRACE_IS("drop:0");
 }
 
-static int stop_loop(void *arg, void **result)
-{
-    (void)arg;
-    (void)result;
-    turns(2);
-    coil_loop_stop(coil_get_running_loop());
-    return 0;
-}
-
 TEST(queue_waiters_end_when_their_loop_is_freed)
 {
     OK(coil_queue_new(1, &queue));
     coil_loop *loop = new_test_loop();
     trace[0] = '\0';
     OK(coil_loop_create_task(loop, coil_coro_of(getter, "a"), NULL, NULL));
-    OK(coil_loop_create_task(loop, coil_coro_of(stop_loop, NULL), NULL, NULL));
+    OK(coil_loop_create_task(loop, coil_coro_of(stop_after_two_turns, NULL), NULL, NULL));
     OK(coil_loop_run_forever(loop));
     OK(coil_queue_put_nowait(queue, number(1))); /* wakes a, which never runs again */
     coil_loop_free(loop);

@@ -2,14 +2,15 @@
  * test_runtime.c - runtimes: options, environment, results and errors, several runs, what is left at the end
  */
 #define _GNU_SOURCE /* CPU sets */
-#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "descriptors.h"
 #include "jobs.h"
+#include "threads.h"
 
 /* Without a watchdog, whose thread would be counted. Reports are kept. */
 static coil_runtime_options options_for(unsigned workers)
@@ -31,17 +32,6 @@ static int nothing(void *arg, void **result)
 static int run(const coil_runtime_options *o, coil_coro_fn *fn, void *arg)
 {
     return coil_runtime_run(o, coil_coro_of(fn, arg), NULL);
-}
-
-static size_t entries(const char *directory)
-{
-    size_t n = 0;
-    DIR *dir = opendir(directory);
-    ck_assert_ptr_nonnull(dir);
-    for (struct dirent *e; (e = readdir(dir)) != NULL;)
-        n += e->d_name[0] != '.';
-    closedir(dir);
-    return n;
 }
 
 /* --- options ---------------------------------------------------------------------------------------------------- */
@@ -518,50 +508,67 @@ TEST(generators_that_are_left_are_closed)
     }
 }
 
-static int slow_job(void *arg, void **result)
+static int job_until_the_end(void *arg, void **result)
 {
+    gated *g = arg;
     (void)result;
-    sem_post(arg);
-    usleep(20000); /* the end has time to come first */
+    sem_post(&g->running);
+    pass(&g->gate);
     fetch_add_acq_rel(&cleaned, 1);
     return 0;
 }
 
+static int open_gate(void *gate)
+{
+    sem_post(gate);
+    return 0;
+}
+
+/* The job goes on when everybody waits for it, and the virtual clock jumps. */
 static int leave_job(void *arg, void **result)
 {
     (void)arg, (void)result;
-    static sem_t running;
+    static gated g;
+    coil_loop *loop = coil_get_running_loop();
     coil_future *f;
-    sem_init(&running, 0, 0);
-    OK(coil_loop_run_in_executor(coil_get_running_loop(), NULL, slow_job, &running, &f));
-    pass(&running);
+    gated_init(&g);
+    OK(coil_loop_run_in_executor(loop, NULL, job_until_the_end, &g, &f));
+    pass(&g.running);
+    OK(coil_loop_call_later(loop, COIL_SECONDS(1000), open_gate, &g.gate, NULL));
     coil_detach(f);
     return 0;
 }
 
+static void run_and_leave_job(unsigned workers)
+{
+    coil_runtime_options o = options_for(workers);
+    o.blocking_threads = workers;
+    o.loop.clock = &test_clock.clock;
+    coil_virtual_clock_init(&test_clock);
+    store_relaxed(&cleaned, 0);
+    OK(run(&o, leave_job, NULL));
+    ck_assert_int_eq(load_relaxed(&cleaned), 1);
+}
+
 TEST(the_default_executor_is_shut_down_when_its_jobs_have_ended)
 {
-    for (unsigned workers = 1; workers <= 2; workers++) {
-        coil_runtime_options o = options_for(workers);
-        o.blocking_threads = workers;
-        store_relaxed(&cleaned, 0);
-        OK(run(&o, leave_job, NULL));
-        ck_assert_int_eq(load_relaxed(&cleaned), 1);
-    }
+    for (unsigned workers = 1; workers <= 2; workers++)
+        run_and_leave_job(workers);
 }
 
 TEST(no_thread_and_no_descriptor_is_left)
 {
     coil_runtime_options o = options_for(4);
     OK(run(&o, nothing, NULL)); /* a sanitizer starts a thread of its own with the first */
-    size_t threads = entries("/proc/self/task"), descriptors = entries("/proc/self/fd");
+    size_t threads = live_threads();
+    int descriptors = open_descriptors();
     for (int i = 0; i < 3; i++) {
         store_relaxed(&begun, 0);
         OK(run(&o, leave_tasks, NULL));
-        OK(run(&o, leave_job, NULL));
+        run_and_leave_job(4);
     }
-    ck_assert_uint_eq(entries("/proc/self/fd"), descriptors);
-    ck_assert_uint_eq(entries("/proc/self/task"), threads);
+    ck_assert_int_eq(open_descriptors(), descriptors);
+    ck_assert_uint_eq(live_threads(), threads);
 }
 
 /* --- several runs ----------------------------------------------------------------------------------------------- */

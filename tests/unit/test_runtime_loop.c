@@ -4,7 +4,7 @@
  * Tasks of one worker stay there: what they make is listed there as well.
  */
 #include "base/atomic.h"
-#include "jobs.h"
+#include "workers.h"
 
 enum { WORKERS = 4, EACH = 50 };
 
@@ -33,14 +33,6 @@ static void run(coil_coro_fn *fn)
     };
     memset(&w, 0, sizeof w);
     OK(coil_runtime_run(&o, coil_coro_of(fn, NULL), NULL));
-}
-
-static coil_task *on_worker(unsigned number, coil_coro_fn *fn)
-{
-    coil_task *task;
-    coil_task_options o = {.size = sizeof o, .migration = COIL_PINNED, .worker = number + 1};
-    OK(coil_create_task_with(coil_coro_of(fn, NULL), &o, &task));
-    return task;
 }
 
 static void wait_until(const _Atomic uint32_t *count, uint32_t least)
@@ -73,7 +65,7 @@ static void begin_to_wait(coil_task *makers[WORKERS])
 {
     OK(coil_create_future(&w.end));
     for (unsigned i = 0; i < WORKERS; i++)
-        makers[i] = on_worker(i, make_tasks_that_wait);
+        makers[i] = on_worker(i, make_tasks_that_wait, NULL);
     wait_until(&w.waiting, WORKERS * (EACH + 1));
 }
 
@@ -158,7 +150,7 @@ static int ask_while_others_make_some(void *arg, void **result)
     (void)arg, (void)result;
     begin_to_wait(makers);
     for (unsigned i = 0; i < WORKERS; i++)
-        others[i] = on_worker(i, make_and_join);
+        others[i] = on_worker(i, make_and_join, NULL);
     for (int i = 0; i < 300; i++) {
         ask_once(makers, others);
         OK(coil_sleep(0));
@@ -206,7 +198,8 @@ static int look_at_statistics(void *arg, void **result)
     ck_assert_uint_ge(stats.handles, before);
     ck_assert_uint_ge(stats.handles, stats.tasks);
     ck_assert_uint_ge(stats.iterations, WORKERS);
-    ck_assert_uint_ge(stats.kernel_waits, 1);
+    while (stats_now().kernel_waits == 0) /* they have nothing to do */
+        OK(coil_sleep(0));
     end_to_wait(makers);
     return 0;
 }
@@ -228,7 +221,7 @@ static int count_timers(void *arg, void **result)
     coil_task *tasks[WORKERS];
     (void)arg, (void)result;
     for (unsigned i = 0; i < WORKERS; i++)
-        tasks[i] = on_worker(i, sleep_long);
+        tasks[i] = on_worker(i, sleep_long, NULL);
     wait_until(&w.waiting, WORKERS);
     while (stats_now().timers != WORKERS) /* the last of them is about to arm it */
         OK(coil_sleep(0));
@@ -261,7 +254,7 @@ static int switch_debugging_on(void *arg, void **result)
     coil_task *tasks[WORKERS];
     (void)arg, (void)result;
     for (unsigned i = 0; i < WORKERS; i++)
-        tasks[i] = on_worker(i, yield_until_over);
+        tasks[i] = on_worker(i, yield_until_over, NULL);
     coil_loop_set_slow_callback_duration(loop, 0);
     coil_loop_set_debug(loop, true);
     ck_assert(coil_loop_get_debug(loop));
@@ -288,7 +281,7 @@ static int allow_them_all_time(void *arg, void **result)
     coil_loop_set_slow_callback_duration(loop, COIL_SECONDS(1000));
     coil_loop_set_debug(loop, true);
     for (unsigned i = 0; i < WORKERS; i++)
-        tasks[i] = on_worker(i, yield_until_over);
+        tasks[i] = on_worker(i, yield_until_over, NULL);
     for (int i = 0; i < 100; i++)
         OK(coil_sleep(0));
     store_relaxed(&w.over, true);

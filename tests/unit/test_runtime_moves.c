@@ -15,41 +15,7 @@
 
 #include "io/op.h"
 #include "net.h"
-
-static void run_on(unsigned workers, void (*fn)(void))
-{
-    struct test_body body = {fn};
-    coil_runtime_options o = {
-        .size = sizeof o,
-        .workers = workers,
-        .loop = {.size = sizeof o.loop, .default_exception_handler = keep_report},
-    };
-    OK(coil_runtime_run(&o, coil_coro_of(run_test_body, &body), NULL));
-}
-
-/* A test that is the main task of a runtime of four workers, and leaves no descriptor. */
-#define WORKERS_TEST(name)                            \
-    static void name##_task(void);                    \
-    TEST(name)                                        \
-    {                                                 \
-        int before = open_descriptors();              \
-        run_on(4, name##_task);                       \
-        ck_assert_int_eq(open_descriptors(), before); \
-    }                                                 \
-    static void name##_task(void)
-
-static coil_task *on_worker(unsigned number, coil_coro_fn *fn, void *arg)
-{
-    coil_task *task;
-    coil_task_options o = {.size = sizeof o, .migration = COIL_PINNED, .worker = number + 1};
-    OK(coil_create_task_with(coil_coro_of(fn, arg), &o, &task));
-    return task;
-}
-
-static void do_on_worker(unsigned number, coil_coro_fn *fn, void *arg)
-{
-    OK(coil_join(on_worker(number, fn, arg), NULL));
-}
+#include "workers.h"
 
 static void spin(unsigned rounds)
 {
@@ -128,7 +94,7 @@ static void end_race(race *r)
 }
 
 /* The waker may be there before the waiter has left its stack. */
-WORKERS_TEST(steal_of_a_task_still_in_a_wait_list)
+WORKERS_TEST(4, steal_of_a_task_still_in_a_wait_list)
 {
     race races[WAITERS];
     coil_task *wakers[WAITERS];
@@ -145,7 +111,7 @@ WORKERS_TEST(steal_of_a_task_still_in_a_wait_list)
     }
 }
 
-WORKERS_TEST(task_resumed_on_two_workers_after_cancel_and_completion)
+WORKERS_TEST(4, task_resumed_on_two_workers_after_cancel_and_completion)
 {
     for (unsigned i = 0; i < ROUNDS; i++) {
         race races[WAITERS];
@@ -303,7 +269,7 @@ static int wander(void *arg, void **result)
     return 0;
 }
 
-WORKERS_TEST(stale_thread_local_pointer_after_a_switch)
+WORKERS_TEST(4, stale_thread_local_pointer_after_a_switch)
 {
     coil_task *tasks[16];
     store_relaxed(&visits, 0);
@@ -327,7 +293,7 @@ static int close_server(void *arg, void **result)
 }
 
 /* Accepting is cancelled by another worker than the one whose ring accepts. */
-WORKERS_TEST(cancel_to_the_wrong_ring_of_accept)
+WORKERS_TEST(4, cancel_to_the_wrong_ring_of_accept)
 {
     for (unsigned i = 0; i < 16; i++) {
         coil_server *server;
@@ -352,7 +318,7 @@ static int finish_stream(void *arg, void **result)
 }
 
 /* A stream reads ahead on the ring where it was opened. */
-WORKERS_TEST(cancel_to_the_wrong_ring_of_receive)
+WORKERS_TEST(4, cancel_to_the_wrong_ring_of_receive)
 {
     coil_server *server = listen_with(echo, NULL, NULL);
     for (unsigned i = 0; i < 16; i++) {
@@ -386,7 +352,7 @@ static int cancel_from_here(void *arg, void **result)
     return 0;
 }
 
-WORKERS_TEST(cancel_to_the_wrong_ring_of_connect)
+WORKERS_TEST(4, cancel_to_the_wrong_ring_of_connect)
 {
     int port, listener = silent_listener(0, &port);
     for (unsigned i = 0; i < 16; i++) {
@@ -461,7 +427,7 @@ static int read_burst(void *arg, void **result)
     return 0;
 }
 
-WORKERS_TEST(completion_queue_overflow_under_stealing)
+WORKERS_TEST(4, completion_queue_overflow_under_stealing)
 {
     store_relaxed(&readings_ended, 0);
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair_of_sockets), 0);
@@ -525,8 +491,8 @@ static void wake_up_in_time(void)
 /* See also tests/model. Here a lost one is a test that takes for ever. */
 TEST(wake_lost_between_empty_check_and_park)
 {
-    run_on(1, wake_up_in_time);
-    run_on(4, wake_up_in_time);
+    run_on_workers(1, wake_up_in_time);
+    run_on_workers(4, wake_up_in_time);
 }
 
 static int answer_task(void *arg, void **result)
@@ -564,8 +530,8 @@ static void wake_up_for_tasks(void)
 
 TEST(wake_lost_between_empty_check_and_park_of_a_task)
 {
-    run_on(1, wake_up_for_tasks);
-    run_on(4, wake_up_for_tasks);
+    run_on_workers(1, wake_up_for_tasks);
+    run_on_workers(4, wake_up_for_tasks);
 }
 
 /* --- timers ----------------------------------------------------------------------------------------------------- */
@@ -595,7 +561,7 @@ static int cancel_at_the_time(void *arg, void **result)
 }
 
 /* It goes off on the worker where it was armed, while another cancels the sleep, and the task goes on on a third. */
-WORKERS_TEST(timer_fired_while_the_task_migrates)
+WORKERS_TEST(4, timer_fired_while_the_task_migrates)
 {
     sleeper sleepers[8];
     coil_task *others[8];

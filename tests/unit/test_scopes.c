@@ -8,25 +8,12 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-#include "coil_test.h"
-
-static int run_on(unsigned worker, coil_coro coro, coil_task **task)
-{
-    coil_task_options options = {.size = sizeof options, .migration = COIL_PINNED, .worker = 1 + worker};
-    return coil_create_task_with(coro, &options, task);
-}
-
-static int run_on_other(coil_coro coro, coil_task **task)
-{
-    return run_on(1, coro, task);
-}
+#include "workers.h"
 
 static int run_pinned(void *arg, void **result)
 {
-    coil_task *task;
     (void)result;
-    OK(run_on(0, coil_coro_of(run_test_body, arg), &task));
-    return coil_join(task, NULL);
+    return coil_join(on_worker(0, run_test_body, arg), NULL);
 }
 
 static void run_on_two_workers(void (*fn)(void))
@@ -74,9 +61,7 @@ static int expire_now(void *arg, void **result)
 /* On the other worker, as soon as it can. */
 static coil_task *expire(coil_timeout *t)
 {
-    coil_task *task;
-    OK(run_on_other(coil_coro_of(expire_now, t), &task));
-    return task;
+    return on_worker(1, expire_now, t);
 }
 
 static coil_timeout *enter_for_ever(void)
@@ -103,8 +88,7 @@ TWO_WORKERS_TEST(timeout_that_comes_in_the_step_that_leaves_its_scope_comes_afte
 TWO_WORKERS_TEST(timeout_that_is_taken_back_leaves_what_another_has_asked_for)
 {
     coil_timeout *t = enter_for_ever();
-    coil_task *other = expire(t), *canceller;
-    OK(run_on_other(coil_coro_of(cancel_task, coil_current_task()), &canceller));
+    coil_task *other = expire(t), *canceller = on_worker(1, cancel_task, coil_current_task());
     spin_until_cancelling(2);
     ck_assert_int_eq(coil_timeout_exit(t, 7), 7);
     ck_assert_uint_eq(coil_task_cancelling(coil_current_task()), 1);
@@ -222,15 +206,14 @@ static int set_flag(void *arg, void **result)
 static void spin_until_other_has_gone_on(void)
 {
     _Atomic bool gone_on = false;
-    coil_task_options options = {.size = sizeof options, .migration = COIL_PINNED, .worker = 2};
-    OK(coil_create_task_with(coil_coro_of(set_flag, (void *)&gone_on), &options, NULL));
+    coil_detach(on_worker(1, set_flag, (void *)&gone_on));
     while (!gone_on)
         sched_yield();
 }
 
 static int spin_until_cancelled_by_others(coil_group *group, void *canceller)
 {
-    OK(run_on_other(coil_coro_of(cancel_task, coil_current_task()), canceller));
+    *(coil_task **)canceller = on_worker(1, cancel_task, coil_current_task());
     spin_until_cancelling(1);
     fail_in(group);
     spin_until_other_has_gone_on();
@@ -276,7 +259,7 @@ static void cancel_a_gathering(void)
     for (int i = 0; i < 2; i++) {
         children[i].waiting = &waiting;
         OK(coil_create_future(&children[i].never));
-        OK(run_on_other(coil_coro_of(swallow, &children[i]), &aws[i].future));
+        aws[i].future = on_worker(1, swallow, &children[i]);
     }
     OK(coil_gather(aws, 2, true, &all));
     while (waiting < 2)

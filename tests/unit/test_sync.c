@@ -233,15 +233,6 @@ TEST(lock_acquire_without_a_loop_raises)
     coil_lock_free(NULL);
 }
 
-static int stop_loop(void *arg, void **result)
-{
-    (void)arg;
-    (void)result;
-    turns(2);
-    coil_loop_stop(coil_get_running_loop());
-    return 0;
-}
-
 TEST(lock_waiters_leave_the_queue_when_their_loop_is_freed)
 {
     OK(coil_lock_new(&lock));
@@ -250,7 +241,7 @@ TEST(lock_waiters_leave_the_queue_when_their_loop_is_freed)
     trace[0] = '\0';
     OK(coil_loop_create_task(loop, coil_coro_of(lock_user, "a"), NULL, NULL));
     OK(coil_loop_create_task(loop, coil_coro_of(lock_user, "b"), NULL, NULL));
-    OK(coil_loop_create_task(loop, coil_coro_of(stop_loop, NULL), NULL, NULL));
+    OK(coil_loop_create_task(loop, coil_coro_of(stop_after_two_turns, NULL), NULL, NULL));
     OK(coil_loop_run_forever(loop));
     coil_loop_free(loop);
     TRACE_IS("b:cancelled a:cancelled");
@@ -546,7 +537,7 @@ TEST(condition_waiters_end_when_their_loop_is_freed)
     OK(coil_loop_create_task(loop, coil_condition_wait_coro(condition), NULL, NULL));
     OK(coil_loop_create_task(loop, coil_condition_acquire_coro(condition), NULL, NULL));
     OK(coil_loop_create_task(loop, coil_condition_acquire_coro(condition), NULL, NULL));
-    OK(coil_loop_create_task(loop, coil_coro_of(stop_loop, NULL), NULL, NULL));
+    OK(coil_loop_create_task(loop, coil_coro_of(stop_after_two_turns, NULL), NULL, NULL));
     OK(coil_loop_run_forever(loop));
     coil_loop_free(loop); /* one waits for a notification, one for the lock */
     expect_report("Task was destroyed but it is pending!", 0, "");

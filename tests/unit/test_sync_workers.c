@@ -4,7 +4,7 @@
  * Each test is the main task of a runtime of two workers. Tasks pinned to different workers really run at the same
  * time; where a test says "elsewhere", it is on the other worker. The stress programs try the same at random.
  */
-#include "coil_test.h"
+#include "workers.h"
 
 #include "base/atomic.h"
 
@@ -18,34 +18,10 @@ static coil_barrier *barrier;
 static coil_queue *queue;
 static unsigned plain; /* what a lock guards, or a queue hands over */
 
-static void on_workers(void (*fn)(void))
-{
-    struct test_body body = {fn};
-    coil_runtime_options options = {.size = sizeof options, .workers = 2};
-    OK(coil_runtime_run(&options, coil_coro_of(run_test_body, &body), NULL));
-}
-
-#define WORKERS_TEST(name)             \
-    static void name##_task(void);     \
-    TEST(name)                         \
-    {                                  \
-        on_workers(name##_task);       \
-    }                                  \
-    static void name##_task(void)
-
-/* A task that stays on worker 0 or 1. */
-static coil_task *spawn_on(unsigned worker, coil_coro_fn *fn)
-{
-    coil_task *task;
-    coil_task_options options = {.size = sizeof options, .migration = COIL_PINNED, .worker = worker + 1};
-    OK(coil_create_task_with(coil_coro_make(fn, NULL, NULL, 0, "pinned"), &options, &task));
-    return task;
-}
-
 /* The same function on both, and the end of both. */
 static void run_on_both(coil_coro_fn *first, coil_coro_fn *second)
 {
-    coil_task *a = spawn_on(0, first), *b = spawn_on(1, second);
+    coil_task *a = on_worker(0, first, NULL), *b = on_worker(1, second, NULL);
     OK(coil_join(a, NULL));
     OK(coil_join(b, NULL));
 }
@@ -62,7 +38,7 @@ BODY(add_under_lock)
     return 0;
 }
 
-WORKERS_TEST(lock_excludes_tasks_of_all_workers)
+WORKERS_TEST(2, lock_excludes_tasks_of_all_workers)
 {
     plain = 0;
     OK(coil_lock_new(&lock));
@@ -78,11 +54,11 @@ BODY(set_event)
     return 0;
 }
 
-WORKERS_TEST(event_may_be_freed_by_a_waiter_that_was_woken_from_elsewhere)
+WORKERS_TEST(2, event_may_be_freed_by_a_waiter_that_was_woken_from_elsewhere)
 {
     for (unsigned i = 0; i < ITEMS / 10; i++) {
         OK(coil_event_new(&event));
-        coil_task *setter = spawn_on(1, set_event);
+        coil_task *setter = on_worker(1, set_event, NULL);
         OK(coil_event_wait(event));
         coil_event_free(event);
         OK(coil_join(setter, NULL));
@@ -117,7 +93,7 @@ BODY(wait_often)
     return 0;
 }
 
-WORKERS_TEST(condition_misses_no_notification_from_elsewhere)
+WORKERS_TEST(2, condition_misses_no_notification_from_elsewhere)
 {
     plain = 0;
     OK(coil_condition_new(NULL, &condition));
@@ -136,7 +112,7 @@ BODY(use_semaphore)
     return 0;
 }
 
-WORKERS_TEST(semaphore_of_one_unit_excludes_tasks_of_all_workers)
+WORKERS_TEST(2, semaphore_of_one_unit_excludes_tasks_of_all_workers)
 {
     plain = 0;
     OK(coil_bounded_semaphore_new(1, &semaphore));
@@ -171,7 +147,7 @@ BODY(pass_second)
     return pass_barrier(1);
 }
 
-WORKERS_TEST(barrier_lets_parties_of_different_workers_go_together)
+WORKERS_TEST(2, barrier_lets_parties_of_different_workers_go_together)
 {
     OK(coil_barrier_new(2, &barrier));
     run_on_both(pass_first, pass_second);
@@ -201,7 +177,7 @@ BODY(get_items)
     return 0;
 }
 
-WORKERS_TEST(queue_hands_items_from_one_worker_to_another_in_order)
+WORKERS_TEST(2, queue_hands_items_from_one_worker_to_another_in_order)
 {
     static const ssize_t sizes[] = {1, 3, 0};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -229,12 +205,12 @@ BODY(get_first)
     return 0;
 }
 
-WORKERS_TEST(queue_item_of_a_getter_that_is_cancelled_from_elsewhere_goes_to_the_next)
+WORKERS_TEST(2, queue_item_of_a_getter_that_is_cancelled_from_elsewhere_goes_to_the_next)
 {
     OK(coil_queue_new(0, &queue));
     for (unsigned i = 0; i < ITEMS / 10; i++) {
         first_took = false;
-        coil_task *first = spawn_on(0, get_first), *second = spawn_on(1, get_one);
+        coil_task *first = on_worker(0, get_first, NULL), *second = on_worker(1, get_one, NULL);
         OK(coil_queue_put_nowait(queue, &plain));
         coil_task_cancel(first, NULL);
         int rc = coil_join(first, NULL);

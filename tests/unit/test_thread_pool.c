@@ -313,6 +313,44 @@ TEST(loops_of_several_threads_share_a_pool)
     coil_executor_release(shared_pool);
 }
 
+static pthread_key_t held_open;
+
+/* The destructor of a thread-local variable of the program's. */
+static void end_at_gate(void *arg)
+{
+    gated *g = arg;
+    sem_post(&g->running);
+    sem_wait(&g->gate);
+}
+
+static int hold_thread_open(void *arg, void **result)
+{
+    (void)result;
+    return -pthread_setspecific(held_open, arg);
+}
+
+/* Those destructors may need the pool, or the loop, which submits to it. */
+TASK_TEST(a_pool_does_not_wait_for_the_destructors_of_a_thread_that_leaves)
+{
+    nothing_counted_yet();
+    gated g;
+    coil_executor *pool;
+    gated_init(&g);
+    ck_assert_int_eq(pthread_key_create(&held_open, end_at_gate), 0);
+    OK(coil__thread_pool_new(2, 1, &pool));
+    OK(coil_join(submit_to(pool, hold_thread_open, &g), NULL));
+    sem_wait(&g.running);
+    for (int i = 1; i <= 3; i++) {
+        OK(coil_join(submit_to(pool, answer, NULL), NULL));
+        while (coil__thread_pool_size(pool) > 0)
+            sched_yield();
+    }
+    ck_assert_int_eq(runs, 3);
+    sem_post(&g.gate);
+    end_pool(pool);
+    ck_assert_int_eq(pthread_key_delete(held_open), 0);
+}
+
 /* Threads are leaving when it returns. */
 static void free_loop_after_jobs(void)
 {

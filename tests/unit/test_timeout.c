@@ -268,21 +268,12 @@ ABORTS(timeout_may_not_be_open_when_its_task_ends)
     run_as_task(never_leave);
 }
 
-static int stop_loop(void *arg, void **result)
-{
-    (void)arg;
-    (void)result;
-    turns(2);
-    coil_loop_stop(coil_get_running_loop());
-    return 0;
-}
-
 TEST(timeout_scopes_are_left_when_their_loop_is_freed)
 {
     coil_loop *loop = new_test_loop();
     trace[0] = '\0';
     OK(coil_loop_create_task(loop, coil_coro_of(timed, NULL), NULL, NULL));
-    OK(coil_loop_create_task(loop, coil_coro_of(stop_loop, NULL), NULL, NULL));
+    OK(coil_loop_create_task(loop, coil_coro_of(stop_after_two_turns, NULL), NULL, NULL));
     OK(coil_loop_run_forever(loop));
     coil_loop_free(loop);
     TRACE_IS("GeneratorExit");

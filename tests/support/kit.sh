@@ -1,4 +1,4 @@
-# kit.sh - sourced by the scripts here: servers in the background, a directory that goes with the script
+# kit.sh - sourced by scripts that need servers in the background, and a directory that goes with the script
 #
 # start NAME COMMAND... runs a server whose first line says "listening on port N", and sets $port; needs PROGRAM... ends
 # the script with 77 if one is missing.
@@ -14,8 +14,8 @@ cleanup() {
 trap cleanup EXIT
 
 needs() {
-    for program; do
-        command -v "$program" >/dev/null || { echo "there is no $program"; exit 77; }
+    for needed; do
+        command -v "$needed" >/dev/null || { echo "there is no $needed"; exit 77; }
     done
 }
 
