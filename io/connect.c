@@ -309,14 +309,6 @@ static int raise_combined(const plan *p)
 
 /* --- plans ------------------------------------------------------------------------------------------------------ */
 
-static size_t count_addresses(const struct addrinfo *list)
-{
-    size_t n = 0;
-    for (; list; list = list->ai_next)
-        n++;
-    return n;
-}
-
 /* The first address at or behind @a that has no attempt yet; of the family, if one is given. */
 static const struct addrinfo *next_unplanned(const plan *p, size_t planned, const struct addrinfo *a, int family)
 {
@@ -360,8 +352,8 @@ static void order_targets(plan *p, size_t first)
 
 static int make_attempts(plan *p, size_t first)
 {
-    size_t errors = count_addresses(p->locals) + 1;
-    p->count = count_addresses(p->targets);
+    size_t errors = coil__addresses_count(p->locals) + 1;
+    p->count = coil__addresses_count(p->targets);
     p->attempts = coil__calloc(p->count * sizeof *p->attempts);
     p->running = coil__calloc(p->count * sizeof(coil_future *));
     if (!p->attempts || !p->running)
@@ -453,14 +445,11 @@ int coil__connect(coil_loop *loop, const char *host, const char *port, const coi
 int coil__connect_unix(coil_loop *loop, const char *path, const coil_connect_options *o, int *fd)
 {
     coil_address address;
-    bool raised;
     COIL_TRY(coil_address_of_path(path, &address));
     int s = coil__sock_open(AF_UNIX, SOCK_STREAM, 0);
     if (s < 0)
         return coil__sock_raise(s, "socket");
-    int rc = coil__sock_connect(loop, s, &address, &raised);
-    if (rc < 0 && !raised)
-        rc = coil__sock_raise_for("connecting to", &address, rc);
+    int rc = coil__sock_connect(loop, s, &address);
     if (rc == 0)
         rc = coil_sock_set_options(s, &o->socket);
     if (rc < 0)

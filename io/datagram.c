@@ -126,17 +126,12 @@ static int transfer(coil_datagram *d, enum coil__op_kind kind, struct msghdr *me
 
 static int receive(coil_datagram *d, void *buf, size_t cap, coil_address *from, size_t *n, size_t *segment)
 {
-    coil_address address = {0};
+    coil_address address = {.bytes = sizeof address.storage};
     coil__dgram_control control;
     struct iovec part = {buf, cap};
-    struct msghdr message = {
-        .msg_iov = &part,
-        .msg_iovlen = 1,
-        .msg_name = &address.storage,
-        .msg_namelen = sizeof address.storage,
-        .msg_control = &control,
-        .msg_controllen = sizeof control,
-    };
+    struct msghdr message = coil__sock_message(&part, &address);
+    message.msg_control = &control;
+    message.msg_controllen = sizeof control;
     int res = transfer(d, COIL__OP_RECVMSG, &message, "receiving a datagram");
     COIL_TRY(res);
     address.bytes = message.msg_namelen;
@@ -167,13 +162,7 @@ static int send_message(coil_datagram *d, const void *data, size_t bytes, size_t
 {
     coil__dgram_control control;
     struct iovec part = {(void *)(uintptr_t)data, bytes};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (!to && d->names_peer)
-        to = &d->peer;
-    if (to) {
-        message.msg_name = (void *)(uintptr_t)&to->storage;
-        message.msg_namelen = to->bytes;
-    }
+    struct msghdr message = coil__sock_message(&part, to ? to : d->names_peer ? &d->peer : NULL);
     if (segment)
         coil__dgram_ask_segments(&message, &control, segment);
     return transfer(d, COIL__OP_SENDMSG, &message, "sending a datagram");

@@ -4,8 +4,8 @@
  * A transport waits for readiness, on its home: the worker that it was made on. When there is something it receives
  * some datagrams into the worker's scratch buffer, and calls the protocol for each. What is sent goes out at once, or
  * is buffered in order and sent when there is room. All functions of the protocol are called at home, without the
- * latch, but for those that sendto() calls itself; on the loop's thread, in a runtime sendto() and close() may be
- * used on any worker.
+ * latch, but for those that sendto() and set_write_limits() call themselves; on the loop's thread, in a runtime these
+ * two and close() may be used on any worker.
  * Source: asyncio.selector_events._SelectorDatagramTransport of CPython 3.11.
  *
  *   state     entered by                                        receives  sends
@@ -19,7 +19,7 @@
  * I2 the descriptor is closed when the transport is lost, neither operation is in flight (their handles have run),
  *    and nobody is sending at once
  * I3 the memory goes when it was freed, the descriptor is closed, and the handles have run
- * I4 connection_lost waits until nothing else of the protocol is being called, be it by sendto() on another worker
+ * I4 connection_lost waits until nothing else of the protocol is being called, be it on another worker
  * I5 the program hears of pausing before it hears of resuming, which waits for that: so it is not left paused
  */
 #include "dgram.h"
@@ -198,17 +198,12 @@ static void tell_data(coil_datagram_transport *t, const char *data, size_t n, si
 /* One message. False if there is none. */
 static bool receive_one(coil_datagram_transport *t, char *buf)
 {
-    coil_address from = {0};
+    coil_address from = {.bytes = sizeof from.storage};
     coil__dgram_control control;
     struct iovec part = {buf, COIL__SCRATCH_BYTES};
-    struct msghdr message = {
-        .msg_iov = &part,
-        .msg_iovlen = 1,
-        .msg_name = &from.storage,
-        .msg_namelen = sizeof from.storage,
-        .msg_control = &control,
-        .msg_controllen = sizeof control,
-    };
+    struct msghdr message = coil__sock_message(&part, &from);
+    message.msg_control = &control;
+    message.msg_controllen = sizeof control;
     struct coil__op op = {.kind = COIL__OP_RECVMSG, .fd = t->fd, .data = &message};
     int n = coil__op_try(&op);
     if (n == -EAGAIN)
@@ -268,11 +263,7 @@ static const coil__handle_ops receive_ops = {run_receive, discard_receive, "data
 static int send_now(coil_datagram_transport *t, const void *data, size_t bytes, const coil_address *to)
 {
     struct iovec part = {(void *)(uintptr_t)data, bytes};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (to && to->bytes && !t->connected) {
-        message.msg_name = (void *)(uintptr_t)&to->storage;
-        message.msg_namelen = to->bytes;
-    }
+    struct msghdr message = coil__sock_message(&part, to && to->bytes && !t->connected ? to : NULL);
     struct coil__op op = {.kind = COIL__OP_SENDMSG, .fd = t->fd, .data = &message};
     int n = coil__op_try(&op);
     return n < 0 ? n : 0;
@@ -407,6 +398,15 @@ static void discard_send(coil__handle *h)
 
 static const coil__handle_ops send_ops = {run_send, discard_send, "datagram: send"};
 
+/* Held: whether pause_writing is due. Then end_calling() has to be told. */
+static bool take_pause(coil_datagram_transport *t)
+{
+    bool due = !t->paused && t->buffered > t->high;
+    t->paused |= due;
+    t->pausing |= due;
+    return due;
+}
+
 /* Held. Buffers a copy. Whether pause_writing is due, or -ENOMEM. */
 static int enqueue(coil_datagram_transport *t, const void *data, size_t bytes, const coil_address *to)
 {
@@ -419,13 +419,10 @@ static int enqueue(coil_datagram_transport *t, const void *data, size_t bytes, c
     coil__list_append(&t->queue, &p->node);
     t->buffered += bytes;
     arm_send(t);
-    if (t->paused || t->buffered <= t->high)
-        return 0;
-    t->paused = t->pausing = true;
-    return 1;
+    return take_pause(t);
 }
 
-/* Whether the caller may send at once. Else *@pause is what enqueue() says, or 0. To be ended by end_sendto(). */
+/* Whether the caller may send at once. Else *@pause is what enqueue() says, or 0. To be ended by end_calling(). */
 static bool begin_sendto(coil_datagram_transport *t, const void *data, size_t bytes, const coil_address *to, int *pause)
 {
     COIL__GUARD(&t->latch);
@@ -452,12 +449,14 @@ static bool resume_waits(const coil_datagram_transport *t)
     return t->loop->parallel && t->paused && t->buffered <= t->low && !t->dead && !coil__loop_closed(t->loop);
 }
 
-/* @paused: the program knows by now that it is to pause. */
-static void end_sendto(coil_datagram_transport *t, bool paused)
+/* @pause: as take_pause() said: the program is told. */
+static void end_calling(coil_datagram_transport *t, bool pause)
 {
+    if (pause && t->protocol->pause_writing)
+        t->protocol->pause_writing(t, t->arg);
     coil__guard guard = coil__guard_enter(&t->latch);
     t->calling--;
-    if (paused) {
+    if (pause) {
         t->pausing = false;
         if (resume_waits(t))
             kick(t);
@@ -489,9 +488,7 @@ int coil_datagram_transport_sendto(coil_datagram_transport *t, const void *data,
     }
     if (rc < 0 && rc != -EAGAIN)
         tell_error(t, rc, "sending a datagram");
-    else if (pause > 0 && t->protocol->pause_writing)
-        t->protocol->pause_writing(t, t->arg);
-    end_sendto(t, pause > 0);
+    end_calling(t, pause > 0);
     return pause < 0 ? coil_raise(-ENOMEM, NULL) : 0;
 }
 
@@ -657,14 +654,22 @@ bool coil_datagram_transport_is_closing(const coil_datagram_transport *t)
     return t->closing;
 }
 
+/* Whether there is more in the buffer than there may be now. To be ended by end_calling(). */
+static bool set_limits(coil_datagram_transport *t, size_t high, size_t low)
+{
+    COIL__GUARD(&t->latch);
+    t->calling++; /* I4 */
+    t->high = high;
+    t->low = low;
+    return take_pause(t);
+}
+
 int coil_datagram_transport_set_write_limits(coil_datagram_transport *t, size_t high, size_t low)
 {
     coil_assert(t);
     if (low > high)
         return coil_raise(-EINVAL, "high (%zu) must be >= low (%zu) must be >= 0", high, low);
-    COIL__GUARD(&t->latch);
-    t->high = high;
-    t->low = low;
+    end_calling(t, set_limits(t, high, low));
     return 0;
 }
 

@@ -37,13 +37,11 @@ static int set_options(int fd, const coil_datagram_options *o)
 
 static int name_both_ends(coil_loop *loop, int fd, const coil_datagram_options *o, const pair *p)
 {
-    bool raised;
     if (p->local.bytes && bind(fd, &p->local.any, p->local.bytes) < 0)
         return coil__sock_raise_for("binding to", &p->local, -errno);
     if (!p->remote.bytes || o->allow_broadcast)
         return 0;
-    int rc = coil__sock_connect(loop, fd, &p->remote, &raised);
-    return rc < 0 && !raised ? coil__sock_raise_for("connecting to", &p->remote, rc) : rc;
+    return coil__sock_connect(loop, fd, &p->remote);
 }
 
 static int open_pair(coil_loop *loop, const coil_datagram_options *o, const pair *p, int *fd)
@@ -106,14 +104,6 @@ static void enter(pair *pairs, size_t *n, const struct addrinfo *list, bool remo
     }
 }
 
-static size_t length(const struct addrinfo *list)
-{
-    size_t n = 0;
-    for (; list; list = list->ai_next)
-        n++;
-    return n;
-}
-
 /* Drops the pairs that lack an end which was asked for. Returns how many are left. */
 static size_t keep_complete(pair *pairs, size_t n, bool local, bool remote)
 {
@@ -128,7 +118,7 @@ static int open_resolved(coil_loop *loop, const coil_datagram_options *o, const 
                          const struct addrinfo *remote, int *fd, coil_address *to)
 {
     size_t n = 0;
-    pair *pairs = coil__calloc((length(local) + length(remote)) * sizeof *pairs);
+    pair *pairs = coil__calloc((coil__addresses_count(local) + coil__addresses_count(remote)) * sizeof *pairs);
     if (!pairs)
         return coil_raise(-ENOMEM, NULL);
     enter(pairs, &n, local, false);

@@ -102,12 +102,11 @@ static int make_blocking(int fd, int flags)
     return fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ? coil_raise(-errno, NULL) : 0;
 }
 
-/* A file of @fd, which was opened with @flags, and stays the caller's on failure. */
-static int adopt(int fd, int flags, const char *name, coil_file **file)
+/* A file of @fd, which was opened with @flags, and stays the caller's on failure. @st: its type and size. */
+static int adopt(int fd, int flags, const char *name, struct statx *st, coil_file **file)
 {
-    struct statx st;
-    COIL_TRY(stat_fd(fd, STATX_TYPE, &st));
-    COIL_TRY(check_type(st.stx_mode, name));
+    COIL_TRY(stat_fd(fd, STATX_TYPE | STATX_SIZE, st));
+    COIL_TRY(check_type(st->stx_mode, name));
     COIL_TRY(make_blocking(fd, flags));
     coil_file *made = new_file(fd, flags & O_APPEND);
     if (!made)
@@ -141,7 +140,7 @@ static int await_open(const char *path, int flags, mode_t mode, int *fd)
  * A pipe without a writer is refused below, not waited for: hence O_NONBLOCK. A file that somebody has a lease of
  * (fcntl(2), F_SETLEASE) is, until that is given up.
  */
-int coil_file_open(const char *path, int flags, mode_t mode, coil_file **file)
+int coil__file_open(const char *path, int flags, mode_t mode, struct statx *st, coil_file **file)
 {
     int fd, opened = flags | O_NONBLOCK;
     COIL_TRY(await_open(path, opened, mode, &fd));
@@ -149,19 +148,26 @@ int coil_file_open(const char *path, int flags, mode_t mode, coil_file **file)
         COIL_TRY(await_open(path, opened = flags, mode, &fd));
     if (fd < 0)
         return raise_for_path(path, fd);
-    int rc = adopt(fd, opened, path, file);
+    int rc = adopt(fd, opened, path, st, file);
     return rc < 0 ? give_up(fd, rc) : 0;
+}
+
+int coil_file_open(const char *path, int flags, mode_t mode, coil_file **file)
+{
+    struct statx st;
+    return coil__file_open(path, flags, mode, &st, file);
 }
 
 int coil_file_from_fd(int fd, coil_file **file)
 {
     char name[32];
+    struct statx st;
     COIL_TRY(coil__task_needed());
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0)
         return coil_raise(-errno, "descriptor %d: %s", fd, coil_strerror(-errno));
     snprintf(name, sizeof name, "descriptor %d", fd);
-    return adopt(fd, flags, name, file);
+    return adopt(fd, flags, name, &st, file);
 }
 
 /* Whether the descriptor is gone, whatever was said about it. */
@@ -314,15 +320,20 @@ int coil_stat(const char *path, struct statx *st)
     return 0;
 }
 
+int coil__file_size_in(const struct statx *st, int64_t *bytes)
+{
+    if (!S_ISREG(st->stx_mode))
+        return coil_raise(-EINVAL, "the size of a block device is not told by stat");
+    *bytes = (int64_t)st->stx_size;
+    return 0;
+}
+
 int coil_file_size(coil_file *file, int64_t *bytes)
 {
     coil_assert(file);
     struct statx st;
     COIL_TRY(stat_fd(file->fd, STATX_SIZE | STATX_TYPE, &st));
-    if (!S_ISREG(st.stx_mode))
-        return coil_raise(-EINVAL, "the size of a block device is not told by stat");
-    *bytes = (int64_t)st.stx_size;
-    return 0;
+    return coil__file_size_in(&st, bytes);
 }
 
 int coil_file_get_alignment(coil_file *file, size_t *memory_bytes, size_t *offset_bytes)

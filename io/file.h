@@ -25,6 +25,10 @@ struct coil_file {
     coil__bytes buffer; /* I1 */
 };
 
+/* coil_file_open(), which tells the type and size that the file had then; and the size of a file whose type has one. */
+COIL_SUSPENDS int coil__file_open(const char *path, int flags, mode_t mode, struct statx *st, coil_file **file);
+int coil__file_size_in(const struct statx *st, int64_t *bytes);
+
 /* At most 1 GiB of @data at @offset, or an array of @n buffers; -1: where the descriptor stands. */
 void coil__file_init_transfer(coil__call *c, const coil_file *file, enum coil__op_kind kind, const void *data, size_t n,
                               int64_t offset);

@@ -29,14 +29,15 @@ static int enter(coil_file *file)
     return coil_raise(COIL_EBUSY, "another task is using the file's position");
 }
 
-static int leave(coil_file *file, int rc)
+/* Moves on by @n bytes. Only the busy call does; under the latch all the same, as coil_file_tell() asks at any time. */
+static int leave(coil_file *file, int rc, size_t n)
 {
     COIL__GUARD(&file->latch);
+    file->position += (int64_t)n;
     file->busy = false;
     return rc;
 }
 
-/* Only the busy call moves it; under the latch all the same, since coil_file_tell() asks at any time. */
 static void set_position(coil_file *file, int64_t position)
 {
     COIL__GUARD(&file->latch);
@@ -45,23 +46,15 @@ static void set_position(coil_file *file, int64_t position)
 
 /* --- reading ------------------------------------------------------------------------------------------------- */
 
-static void consume(coil_file *file, size_t n)
-{
-    coil__bytes_consume(&file->buffer, n);
-    set_position(file, file->position + (int64_t)n);
-}
-
+/* From the position, which the caller moves. */
 static int read_some(coil_file *file, void *buf, size_t cap, size_t *n)
 {
     size_t size = coil__bytes_size(&file->buffer);
-    if (size == 0) {
-        COIL_TRY(coil_file_pread(file, buf, cap, file->position, n));
-        set_position(file, file->position + (int64_t)*n);
-        return 0;
-    }
+    if (size == 0)
+        return coil_file_pread(file, buf, cap, file->position, n);
     size = size < cap ? size : cap;
     memcpy(buf, coil__bytes_first(&file->buffer), size);
-    consume(file, size);
+    coil__bytes_consume(&file->buffer, size);
     *n = size;
     return 0;
 }
@@ -69,7 +62,8 @@ static int read_some(coil_file *file, void *buf, size_t cap, size_t *n)
 int coil_file_read(coil_file *file, void *buf, size_t cap, size_t *n)
 {
     COIL_TRY(enter(file));
-    return leave(file, read_some(file, buf, cap, n));
+    int rc = read_some(file, buf, cap, n);
+    return leave(file, rc, rc == 0 ? *n : 0);
 }
 
 /* Reads a block behind what is buffered. *got: 0 at the end of the file. */
@@ -106,8 +100,8 @@ int coil_file_readline(coil_file *file, const char **line, size_t *n)
     COIL_TRY(enter(file));
     int rc = read_line(file, line, n);
     if (rc == 0)
-        consume(file, *n);
-    return leave(file, rc);
+        coil__bytes_consume(&file->buffer, *n);
+    return leave(file, rc, rc == 0 ? *n : 0);
 }
 
 /* --- writing, moving ----------------------------------------------------------------------------------------- */
@@ -138,20 +132,14 @@ static int write_appended(coil_file *file, const char *data, size_t n)
     return 0;
 }
 
-static int write_all(coil_file *file, const void *data, size_t n)
-{
-    coil__bytes_clear(&file->buffer, LINE_BLOCK_BYTES); /* it may be about to change */
-    if (file->append)
-        return write_appended(file, data, n);
-    COIL_TRY(coil_file_pwrite(file, data, n, file->position));
-    set_position(file, file->position + (int64_t)n);
-    return 0;
-}
-
 int coil_file_write(coil_file *file, const void *data, size_t n)
 {
     COIL_TRY(enter(file));
-    return leave(file, write_all(file, data, n));
+    coil__bytes_clear(&file->buffer, LINE_BLOCK_BYTES); /* it may be about to change */
+    if (file->append)
+        return leave(file, write_appended(file, data, n), 0);
+    int rc = coil_file_pwrite(file, data, n, file->position);
+    return leave(file, rc, rc == 0 ? n : 0);
 }
 
 int coil_file_seek(coil_file *file, int64_t offset)
@@ -161,7 +149,7 @@ int coil_file_seek(coil_file *file, int64_t offset)
     COIL_TRY(enter(file));
     set_position(file, offset);
     coil__bytes_clear(&file->buffer, LINE_BLOCK_BYTES);
-    return leave(file, 0);
+    return leave(file, 0, 0);
 }
 
 int64_t coil_file_tell(const coil_file *file)

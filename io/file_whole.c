@@ -34,12 +34,12 @@ static int grow(char **data, size_t n)
     return 0;
 }
 
-/* The size that is told is a hint: files of the kernel's own say 0, others may be growing. */
-static int read_to_the_end(coil_file *file, char **data, size_t *n)
+/* The size that opening told is a hint: files of the kernel's own say 0, others may be growing. */
+static int read_to_the_end(coil_file *file, const struct statx *st, char **data, size_t *n)
 {
     int64_t told;
     size_t cap = 0, got = 1;
-    COIL_TRY(coil_file_size(file, &told));
+    COIL_TRY(coil__file_size_in(st, &told));
     for (*n = 0; got > 0; *n += got) {
         if (*n == cap) {
             cap = *n == 0 && told > 0 ? (size_t)told + 1 : cap + cap / 2 + GROWTH_BYTES; /* + 1: to meet the end */
@@ -55,10 +55,11 @@ static int read_to_the_end(coil_file *file, char **data, size_t *n)
 int coil_read_file(const char *path, char **data, size_t *n)
 {
     coil_file *file;
+    struct statx st;
     char *all = NULL;
     size_t size = 0;
-    COIL_TRY(coil_file_open(path, O_RDONLY, 0, &file));
-    int rc = close_with(file, read_to_the_end(file, &all, &size));
+    COIL_TRY(coil__file_open(path, O_RDONLY, 0, &st, &file));
+    int rc = close_with(file, read_to_the_end(file, &st, &all, &size));
     if (rc < 0) {
         free(all);
         return rc;

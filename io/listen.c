@@ -138,10 +138,7 @@ int coil__listen_tcp(coil_loop *loop, const char *host, const char *port, const 
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE, .ai_family = o->family}, *list;
     COIL_TRY(coil__resolve(loop, host, port, &hints, &list));
-    size_t n = 0;
-    for (const struct addrinfo *a = list; a; a = a->ai_next)
-        n += copies;
-    int rc = make_room(sockets, n);
+    int rc = make_room(sockets, copies * coil__addresses_count(list));
     if (rc == 0)
         rc = listen_on_list(list, o, copies, !host || !*host, sockets);
     freeaddrinfo(list);

@@ -229,6 +229,14 @@ int coil__resolve(coil_loop *loop, const char *host, const char *port, const str
     return 0;
 }
 
+size_t coil__addresses_count(const struct addrinfo *list)
+{
+    size_t n = 0;
+    for (; list; list = list->ai_next)
+        n++;
+    return n;
+}
+
 int coil_loop_getaddrinfo(coil_loop *loop, const char *host, const char *service, const struct addrinfo *hints,
                           struct addrinfo **list)
 {

@@ -26,14 +26,14 @@
 #include <unistd.h>
 
 #include "call.h"
+#include "disposition.h"
 #include "stream.h"
 
 #include "../src/base/alloc.h"
 
 void coil__sigpipe_ignore(void)
 {
-    struct sigaction now;
-    if (sigaction(SIGPIPE, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == SIG_DFL)
+    if (coil__signal_does(SIGPIPE, SIG_DFL))
         (void)signal(SIGPIPE, SIG_IGN);
 }
 

@@ -6,7 +6,10 @@
 
 #include <coil/stream.h>
 
-/* Ignores SIGPIPE, if nobody has decided what it does. Writing to a pipe without reader is -EPIPE then. Any thread. */
+/*
+ * Ignores SIGPIPE, if nobody has decided what it does. Writing to a pipe without reader is -EPIPE then. It looks each
+ * time, since a handler that was there the last time may have gone. Any thread.
+ */
 void coil__sigpipe_ignore(void);
 
 /* A program's descriptor becomes fit to be read (O_RDONLY) or written (O_WRONLY). Codes are raised. Takes nothing. */

@@ -14,7 +14,6 @@
 #include <coil/errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include "../src/base/alloc.h"
 
@@ -37,11 +36,12 @@ bool coil__worker_sending(const coil__process_worker *w)
     return w->call && w->sent < bytes_to_send(w);
 }
 
-/* What is left of three parts after the first @sent bytes. */
-static void skip_sent(struct iovec *parts, int n, uint64_t sent)
+void coil__process_pool_skip(struct iovec *parts, size_t n, uint64_t sent)
 {
-    for (int i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && sent > 0; i++) {
         size_t skip = sent < parts[i].iov_len ? (size_t)sent : parts[i].iov_len;
+        if (skip == 0)
+            continue; /* nothing, nowhere */
         parts[i].iov_base = (char *)parts[i].iov_base + skip;
         parts[i].iov_len -= skip;
         sent -= skip;
@@ -51,12 +51,10 @@ static void skip_sent(struct iovec *parts, int n, uint64_t sent)
 /* A worker that takes nothing any more has ended, which others tell. */
 void coil__worker_send(coil__process_worker *w)
 {
-    char nothing;
     coil__process_call *call = w->call;
-    struct iovec parts[] = {
-        {&w->out, sizeof w->out}, {call->name, w->out.name_bytes}, {call->n ? call->data : &nothing, call->n}};
+    struct iovec parts[] = {{&w->out, sizeof w->out}, {call->name, w->out.name_bytes}, {call->data, call->n}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
-    skip_sent(parts, 3, w->sent);
+    coil__process_pool_skip(parts, 3, w->sent);
     ssize_t r = sendmsg(w->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (r > 0)
         w->sent += (uint64_t)r;

@@ -16,6 +16,7 @@
 #define COIL_IO_PROCESS_POOL_WIRE_H
 
 #include <coil/process_pool.h>
+#include <sys/uio.h>
 
 enum coil__server_word {
     COIL__SERVER_FORK,    /* to the server: make worker `number`; carries its socket */
@@ -38,6 +39,11 @@ typedef struct coil__job_header {
     uint64_t name_bytes;
     uint64_t bytes;
 } coil__job_header;
+
+/* --- process_pool_link.c ------------------------------------------------------------------------------------------ */
+
+/* What is left of @n parts after the first @sent bytes. */
+void coil__process_pool_skip(struct iovec *parts, size_t n, uint64_t sent);
 
 /* --- process_pool_worker.c ---------------------------------------------------------------------------------------- */
 

@@ -91,17 +91,6 @@ static bool receive(int fd, void *data, size_t n)
     return true;
 }
 
-static bool send_all(int fd, const void *data, size_t n)
-{
-    for (size_t sent = 0; sent < n;) {
-        ssize_t r = send(fd, (const char *)data + sent, n - sent, MSG_NOSIGNAL);
-        if (r < 0 && errno != EINTR)
-            return false;
-        sent += r > 0 ? (size_t)r : 0;
-    }
-    return true;
-}
-
 /* Reads @n bytes for which there is no memory. */
 static bool skip(int fd, uint64_t n)
 {
@@ -127,8 +116,16 @@ static int call(const char *name, const void *data, size_t n, coil_process_outpu
 
 static bool answer(int fd, int code, const void *data, size_t n)
 {
-    const coil__job_header header = {.magic = COIL__JOB_MAGIC, .code = code, .bytes = n};
-    return send_all(fd, &header, sizeof header) && send_all(fd, data, n);
+    coil__job_header header = {.magic = COIL__JOB_MAGIC, .code = code, .bytes = n};
+    struct iovec parts[] = {{&header, sizeof header}, {(void *)(uintptr_t)data, n}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    while (parts[0].iov_len + parts[1].iov_len > 0) {
+        ssize_t r = sendmsg(fd, &message, MSG_NOSIGNAL);
+        if (r < 0 && errno != EINTR)
+            return false;
+        coil__process_pool_skip(parts, 2, r > 0 ? (uint64_t)r : 0);
+    }
+    return true;
 }
 
 static bool run(int fd, const char *name, const void *data, size_t n)

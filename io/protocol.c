@@ -470,11 +470,7 @@ int coil_transport_write(coil_transport *t, const void *data, size_t n)
 int coil_transport_writelines(coil_transport *t, const struct iovec *pieces, size_t count)
 {
     coil_assert(t);
-    if (coil__loop_closed(t->transport.loop)) /* the first piece may be the end of it */
-        return coil_raise(COIL_ELOOPCLOSED, "Event loop is closed");
-    for (size_t i = 0; i < count; i++)
-        COIL_TRY(coil__transport_write(&t->transport, pieces[i].iov_base, pieces[i].iov_len));
-    return 0;
+    return coil__transport_writelines(&t->transport, pieces, count);
 }
 
 /* From now on writing is an error, unless it was closed before. */

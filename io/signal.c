@@ -27,6 +27,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "disposition.h"
 #include "terminal.h"
 
 #include "../src/base/alloc.h"
@@ -91,8 +92,7 @@ static void set_watch(struct slot *s, coil__signal_watch *w)
 
 static bool is_ours(int number)
 {
-    struct sigaction now;
-    return sigaction(number, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == on_signal;
+    return coil__signal_does(number, on_signal);
 }
 
 static int install(coil__signal_watch *w)

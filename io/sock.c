@@ -68,6 +68,16 @@ void coil__sock_peer(int fd, coil_address *peer)
     *peer = getpeername(fd, &a.any, &a.bytes) == 0 ? a : (coil_address){0};
 }
 
+struct msghdr coil__sock_message(struct iovec *part, const coil_address *other)
+{
+    struct msghdr message = {.msg_iov = part, .msg_iovlen = 1};
+    if (other) {
+        message.msg_name = (void *)(uintptr_t)&other->storage;
+        message.msg_namelen = other->bytes;
+    }
+    return message;
+}
+
 void coil__unlink_stale(coil_loop *loop, const coil_address *address)
 {
     struct stat s;
@@ -156,26 +166,25 @@ int coil__sock_call(coil_loop *loop, coil__call *c, const char *what)
     return res < 0 ? coil__sock_raise(res, what) : res;
 }
 
-/* How a connection that has begun ends. 0 or a negative errno; or *@raised. */
-static int await_connected(coil_loop *loop, int fd, bool *raised)
+/* How a connection that has begun ends: *@code is 0 or a negative errno. Errors are those of waiting. */
+static int await_connected(coil_loop *loop, int fd, int *code)
 {
     coil__call c;
-    coil__call_init(&c, COIL__OP_POLL, fd);
-    c.op.events = POLLOUT;
-    int rc = coil__call_await(loop, &c);
-    *raised = rc < 0;
-    if (rc < 0 || c.op.res < 0)
-        return rc < 0 ? rc : c.op.res;
     int error = 0;
     socklen_t size = sizeof error;
-    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? -errno : -error;
+    coil__call_init(&c, COIL__OP_POLL, fd);
+    c.op.events = POLLOUT;
+    COIL_TRY(coil__call_await(loop, &c));
+    *code = c.op.res;
+    if (c.op.res >= 0)
+        *code = getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? -errno : -error;
+    return 0;
 }
 
-int coil__sock_connect(coil_loop *loop, int fd, const coil_address *address, bool *raised)
+int coil__sock_connect(coil_loop *loop, int fd, const coil_address *address)
 {
-    *raised = false;
-    if (connect(fd, &address->any, address->bytes) == 0)
-        return 0;
-    int rc = -errno;
-    return rc == -EINPROGRESS || rc == -EINTR ? await_connected(loop, fd, raised) : rc;
+    int code = connect(fd, &address->any, address->bytes) < 0 ? -errno : 0;
+    if (code == -EINPROGRESS || code == -EINTR)
+        COIL_TRY(await_connected(loop, fd, &code));
+    return code < 0 ? coil__sock_raise_for("connecting to", address, code) : 0;
 }

@@ -28,8 +28,11 @@ int coil__sock_check(coil_loop *loop, int fd);
  */
 COIL_SUSPENDS int coil__sock_call(coil_loop *loop, coil__call *c, const char *what);
 
-/* connect(2), which a stream socket may have to wait for. 0 or a negative errno, not raised; or *@raised. */
-COIL_SUSPENDS int coil__sock_connect(coil_loop *loop, int fd, const coil_address *address, bool *raised);
+/* connect(2), which a stream socket may have to wait for. Errors name the address. */
+COIL_SUSPENDS int coil__sock_connect(coil_loop *loop, int fd, const coil_address *address);
+
+/* A message of one part to @other, or from it: its `bytes` are the room that it has. NULL: unnamed. Borrows both. */
+struct msghdr coil__sock_message(struct iovec *part, const coil_address *other);
 
 /* asyncio's choice for TCP. */
 void coil__set_nodelay(int fd);
@@ -47,5 +50,6 @@ void coil__unlink_stale(coil_loop *loop, const coil_address *address);
 /* getaddrinfo() with a service that was checked: a port has 16 bits. Errors: -EINVAL with a message. Gives @list. */
 COIL_SUSPENDS int coil__resolve(coil_loop *loop, const char *host, const char *port, const struct addrinfo *hints,
                                 struct addrinfo **list);
+size_t coil__addresses_count(const struct addrinfo *list);
 
 #endif

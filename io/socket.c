@@ -37,13 +37,9 @@ int coil_sock_recv(int fd, void *buf, size_t cap, size_t *n)
 
 int coil_sock_recvfrom(int fd, void *buf, size_t cap, coil_address *from, size_t *n)
 {
-    coil_address address = {0};
+    coil_address address = {.bytes = sizeof address.storage};
     struct iovec part = {buf, cap};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (from) {
-        message.msg_name = &address.storage;
-        message.msg_namelen = sizeof address.storage;
-    }
+    struct msghdr message = coil__sock_message(&part, from ? &address : NULL);
     COIL_TRY(coil_sock_recvmsg(fd, &message, 0, n));
     address.bytes = message.msg_namelen;
     if (from)
@@ -54,11 +50,7 @@ int coil_sock_recvfrom(int fd, void *buf, size_t cap, coil_address *from, size_t
 int coil_sock_sendto(int fd, const void *data, size_t bytes, const coil_address *to, size_t *n)
 {
     struct iovec part = {(void *)(uintptr_t)data, bytes};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (to) {
-        message.msg_name = (void *)(uintptr_t)&to->storage;
-        message.msg_namelen = to->bytes;
-    }
+    struct msghdr message = coil__sock_message(&part, to);
     return coil_sock_sendmsg(fd, &message, 0, n);
 }
 
@@ -88,11 +80,9 @@ int coil_sock_sendall(int fd, const void *data, size_t bytes, size_t *reterr_sen
 int coil_sock_connect(int fd, const coil_address *address)
 {
     coil_loop *loop;
-    bool raised;
     COIL_TRY(begin(fd, &loop));
     COIL_TRY(coil__task_may_go_on());
-    int rc = coil__sock_connect(loop, fd, address, &raised);
-    return rc < 0 && !raised ? coil__sock_raise_for("connecting to", address, rc) : rc;
+    return coil__sock_connect(loop, fd, address);
 }
 
 int coil_sock_accept(int fd, int *conn, coil_address *peer)
@@ -173,7 +163,7 @@ int coil_sock_send_fds(int fd, const void *data, size_t bytes, const int *fds, s
 {
     control c;
     struct iovec part = {(void *)(uintptr_t)data, bytes};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    struct msghdr message = coil__sock_message(&part, NULL);
     if (bytes == 0)
         return coil_raise(-EINVAL, "descriptors need at least one byte to go with");
     if (count > COIL_FDS_MAX)
@@ -209,12 +199,9 @@ int coil_sock_recv_fds(int fd, void *buf, size_t cap, int *fds, size_t max, size
 {
     control c;
     struct iovec part = {buf, cap};
-    struct msghdr message = {
-        .msg_iov = &part,
-        .msg_iovlen = 1,
-        .msg_control = &c,
-        .msg_controllen = sizeof c,
-    };
+    struct msghdr message = coil__sock_message(&part, NULL);
+    message.msg_control = &c;
+    message.msg_controllen = sizeof c;
     size_t bytes;
     COIL_TRY(coil_sock_recvmsg(fd, &message, 0, &bytes));
     size_t came = take_fds(&message, fds, max);

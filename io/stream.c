@@ -213,6 +213,11 @@ int coil_stream_write(coil_stream *s, const void *data, size_t n)
     return coil__transport_write(&s->transport, data, n);
 }
 
+int coil_stream_writelines(coil_stream *s, const struct iovec *pieces, size_t count)
+{
+    return coil__transport_writelines(&s->transport, pieces, count);
+}
+
 static int write_long(coil_stream *s, size_t n, const char *format, va_list args)
 {
     char *text = coil__malloc(n + 1);

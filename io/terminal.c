@@ -22,6 +22,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "disposition.h"
+
 #include "../src/base/atomic.h"
 
 struct coil_terminal {
@@ -64,18 +66,12 @@ void coil__terminal_rescue(int number)
     errno = saved;
 }
 
-static bool has_handler(int number, void (*handler)(int))
-{
-    struct sigaction now;
-    return sigaction(number, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) && now.sa_handler == handler;
-}
-
 static void install(void)
 {
     struct sigaction action = {.sa_handler = coil__terminal_rescue, .sa_flags = (int)(SA_RESETHAND | SA_ONSTACK)};
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < DEADLY; i++)
-        if (has_handler(deadly[i], SIG_DFL))
+        if (coil__signal_does(deadly[i], SIG_DFL))
             (void)sigaction(deadly[i], &action, NULL);
     if (!at_exit)
         at_exit = atexit(rescue_all) == 0;
@@ -86,7 +82,7 @@ static void uninstall(void)
     struct sigaction action = {.sa_handler = SIG_DFL};
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < DEADLY; i++)
-        if (has_handler(deadly[i], coil__terminal_rescue))
+        if (coil__signal_does(deadly[i], coil__terminal_rescue))
             (void)sigaction(deadly[i], &action, NULL);
 }
 

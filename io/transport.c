@@ -4,6 +4,7 @@
  * Functions from other files, and handles, take the latch; the static ones are called with the latch held, unless
  * they say otherwise.
  */
+#define _GNU_SOURCE /* IOV_MAX */
 #include "transport.h"
 
 #include <coil/errno.h>
@@ -527,10 +528,22 @@ static enum coil__op_kind kind_of_send(const coil__transport *t)
     return t->wire.socket ? COIL__OP_SEND : COIL__OP_WRITE;
 }
 
-/* What the socket takes at once: the number of bytes or a negative errno. The latch is free meanwhile: I4. */
-static ssize_t send_at_once(coil__transport *t, const void *data, size_t n, coil__guard *guard)
+/*
+ * What the wire takes at once: the number of bytes or a negative errno. The latch is free meanwhile: I4. Several pieces go to
+ * a socket only.
+ */
+static ssize_t send_at_once(coil__transport *t, const struct iovec *pieces, size_t count, coil__guard *guard)
 {
-    struct coil__op op = {.kind = (uint8_t)kind_of_send(t), .fd = t->wire.out, .data = (void *)(uintptr_t)data, .bytes = n};
+    struct msghdr message;
+    struct coil__op op = {.kind = (uint8_t)kind_of_send(t), .fd = t->wire.out};
+    op.data = pieces->iov_base;
+    op.bytes = pieces->iov_len;
+    if (count > 1) {
+        message = (struct msghdr){.msg_iov = (struct iovec *)(uintptr_t)pieces};
+        message.msg_iovlen = count < IOV_MAX ? count : IOV_MAX;
+        op.kind = COIL__OP_SENDMSG;
+        op.data = &message;
+    }
     t->sending_now = true;
     coil__guard_leave(guard);
     int res = attempt(t, &op);
@@ -552,11 +565,23 @@ static coil__backlog *need_backlog(coil__transport *t)
     return t->backlog = b;
 }
 
-/* Behind what is buffered; but before what others have written while @data were being sent: I4. */
-static int buffer_rest(coil__transport *t, bool first, const void *data, size_t n)
+/*
+ * The pieces but for their first @skip bytes, @n in all: behind what is buffered, but before what others have written while
+ * they were being sent: I4. -ENOMEM, and nothing has changed.
+ */
+static int buffer_rest(coil__transport *t, bool first, const struct iovec *pieces, size_t skip, size_t n)
 {
     coil__backlog *b = need_backlog(t);
-    return b ? coil__bytes_append(first ? &b->sending : &b->queued, data, n) : -ENOMEM;
+    coil__bytes *to = !b ? NULL : first ? &b->sending : &b->queued;
+    if (!to || coil__bytes_reserve(to, n) < 0)
+        return -ENOMEM;
+    for (; n > 0; pieces++) {
+        size_t passed = skip < pieces->iov_len ? skip : pieces->iov_len, bytes = pieces->iov_len - passed;
+        (void)coil__bytes_append(to, (const char *)pieces->iov_base + passed, bytes); /* there is room */
+        skip -= passed;
+        n -= bytes;
+    }
+    return 0;
 }
 
 /* Sends what is buffered; without any, does what others have asked for while a writer sent at once. */
@@ -572,19 +597,20 @@ static void catch_up(coil__transport *t)
         (void)shut_down(t);
 }
 
-static int write_some(coil__transport *t, const void *data, size_t n, coil__guard *guard)
+/* @n bytes in all. */
+static int write_some(coil__transport *t, const struct iovec *pieces, size_t count, size_t n, coil__guard *guard)
 {
     size_t taken = 0;
     bool at_once = coil__transport_buffered(t) == 0 && !t->sending_now;
     if (at_once) {
-        ssize_t sent_now = send_at_once(t, data, n, guard);
+        ssize_t sent_now = send_at_once(t, pieces, count, guard);
         if (sent_now < 0)
             fail(t, (int)sent_now); /* an error is told to the reader and to drain, as in asyncio */
         if (t->dead)
             return 0;
         taken = (size_t)sent_now;
     }
-    int rc = taken < n ? buffer_rest(t, at_once, (const char *)data + taken, n - taken) : 0;
+    int rc = taken < n ? buffer_rest(t, at_once, pieces, taken, n - taken) : 0;
     if (rc < 0 && taken > 0)
         fail(t, rc); /* half a message must not be followed by another one */
     if (coil_unlikely(coil__transport_buffered(t) > 0 || t->closing || t->eof_written))
@@ -600,14 +626,14 @@ static const char *why_not(const coil__transport *t, size_t n)
     return t->read_only ? "the stream is for reading only" : NULL;
 }
 
-int coil__transport_write(coil__transport *t, const void *data, size_t n)
+static int write_pieces(coil__transport *t, const struct iovec *pieces, size_t count, size_t n)
 {
     const char *refused = why_not(t, n);
     if (refused)
         return coil_raise(-EINVAL, "%s", refused);
     coil__guard guard = coil__guard_enter(&t->latch);
     bool too_late = t->eof_written;
-    int rc = too_late || n == 0 || t->dead ? 0 : write_some(t, data, n, &guard);
+    int rc = too_late || n == 0 || t->dead ? 0 : write_some(t, pieces, count, n, &guard);
     if (coil_likely(!t->dead))
         coil__guard_leave(&guard);
     else
@@ -615,6 +641,43 @@ int coil__transport_write(coil__transport *t, const void *data, size_t n)
     if (too_late)
         return coil_raise(COIL_ERUNTIME, "Cannot call write() after write_eof()");
     return rc < 0 ? coil_raise(rc, NULL) : 0;
+}
+
+int coil__transport_write(coil__transport *t, const void *data, size_t n)
+{
+    const struct iovec piece = {(void *)(uintptr_t)data, n};
+    return write_pieces(t, &piece, 1, n);
+}
+
+/* What takes no messages gets the pieces in one. */
+static int write_joined(coil__transport *t, const struct iovec *pieces, size_t count, size_t n)
+{
+    char *data = coil__malloc(n), *end = data;
+    if (!data)
+        return coil_raise(-ENOMEM, NULL);
+    for (size_t i = 0; i < count; i++)
+        if (pieces[i].iov_len > 0)
+            end = (char *)memcpy(end, pieces[i].iov_base, pieces[i].iov_len) + pieces[i].iov_len;
+    int rc = coil__transport_write(t, data, n);
+    coil__free(data);
+    return rc;
+}
+
+static size_t sum_of(const struct iovec *pieces, size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++)
+        if (__builtin_add_overflow(n, pieces[i].iov_len, &n))
+            return SIZE_MAX; /* which is refused */
+    return n;
+}
+
+int coil__transport_writelines(coil__transport *t, const struct iovec *pieces, size_t count)
+{
+    size_t n = sum_of(pieces, count);
+    if (t->wire.socket || count <= 1 || n == 0 || n > SSIZE_MAX)
+        return write_pieces(t, pieces, count, n);
+    return write_joined(t, pieces, count, n);
 }
 
 int coil__transport_write_eof(coil__transport *t)

@@ -38,6 +38,8 @@
 #ifndef COIL_IO_TRANSPORT_H
 #define COIL_IO_TRANSPORT_H
 
+#include <sys/uio.h>
+
 #include "bytes.h"
 #include "op.h"
 
@@ -114,6 +116,7 @@ void coil__transport_pause_reading(coil__transport *t);  /* held */
 void coil__transport_resume_reading(coil__transport *t); /* held */
 
 int coil__transport_write(coil__transport *t, const void *data, size_t n);
+int coil__transport_writelines(coil__transport *t, const struct iovec *pieces, size_t count);
 int coil__transport_write_eof(coil__transport *t);
 int coil__transport_set_limits(coil__transport *t, size_t high, size_t low);
 

@@ -139,7 +139,11 @@ COIL_ON_LOOP void coil_datagram_transport_close(coil_datagram_transport *transpo
 COIL_ON_LOOP void coil_datagram_transport_abort(coil_datagram_transport *transport);
 COIL_ON_LOOP bool coil_datagram_transport_is_closing(const coil_datagram_transport *transport);
 
-/** coil_datagram_transport_set_write_limits - bytes; 64 KiB and 16 KiB at first. Errors: -EINVAL if @low > @high. */
+/**
+ * coil_datagram_transport_set_write_limits - bytes; 64 KiB and 16 KiB at first
+ *
+ * If more than @high is buffered, pause_writing is called at once. Errors: -EINVAL if @low > @high.
+ */
 COIL_ON_LOOP int coil_datagram_transport_set_write_limits(coil_datagram_transport *transport, size_t high, size_t low);
 COIL_ON_LOOP void coil_datagram_transport_get_write_limits(const coil_datagram_transport *transport, size_t *high,
                                                            size_t *low);

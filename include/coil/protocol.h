@@ -137,7 +137,7 @@ COIL_IN_TASK COIL_SUSPENDS int coil_create_server_on(coil_protocol_factory *fact
  */
 COIL_ON_LOOP int coil_transport_write(coil_transport *transport, const void *data, size_t n);
 
-/** coil_transport_writelines - several pieces, one after the other. COIL_ELOOPCLOSED on a closed loop. */
+/** coil_transport_writelines - several pieces as one coil_transport_write() of them all. */
 COIL_ON_LOOP int coil_transport_writelines(coil_transport *transport, const struct iovec *pieces, size_t count);
 
 /** coil_transport_write_eof - send what is buffered, then no more; receiving goes on. */

@@ -118,6 +118,13 @@ COIL_ON_LOOP size_t coil_stream_read_buffer_size(const coil_stream *stream);
  */
 COIL_ON_LOOP int coil_stream_write(coil_stream *stream, const void *data, size_t n);
 
+/**
+ * coil_stream_writelines - several pieces as one coil_stream_write() of them all, without copying what the kernel takes at once
+ * @pieces: borrows, with what they point to, for the call
+ * @count:  their number
+ */
+COIL_ON_LOOP int coil_stream_writelines(coil_stream *stream, const struct iovec *pieces, size_t count);
+
 /** coil_stream_writef - printf into the stream. */
 COIL_ON_LOOP int coil_stream_writef(coil_stream *stream, const char *format, ...) COIL_PRINTF(2, 3);
 

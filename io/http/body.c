@@ -148,9 +148,9 @@ static int read_size_line(coil__http_body *b, coil__http_input *in)
     if (!coil__http_hexadecimal(line, digits, &size))
         return coil_raise(-EPROTO, "a bad chunk size");
     if (semicolon) {
-        while (n > digits && (line[n - 1] == ' ' || line[n - 1] == '\t'))
-            n--;
-        if (!coil__http_is_value(line + digits, n - digits))
+        const char *end = line + n;
+        coil__http_trim(&semicolon, &end);
+        if (!coil__http_is_value(semicolon, (size_t)(end - semicolon)))
             return coil_raise(-EPROTO, "a bad chunk extension");
         COIL_TRY(count_extras(b, whole - digits));
     }
@@ -266,6 +266,19 @@ int coil__http_body_read(coil__http_body *b, coil__http_input *in, void *buf, si
     if (rc == -EPROTO || rc == -EMSGSIZE || rc == -ECONNRESET || rc == -EPIPE)
         b->failed = rc;
     return rc;
+}
+
+bool coil__http_body_skip(coil__http_body *b, coil__http_input *in)
+{
+    char buf[4096];
+    size_t n;
+    for (size_t sum = 0; !coil__http_body_over(b) && sum <= COIL__HTTP_SKIP_MAX; sum += n) {
+        int rc = coil__http_body_read(b, in, buf, sizeof buf, &n);
+        coil_error_release(coil_catch(rc));
+        if (rc < 0)
+            return false;
+    }
+    return coil__http_body_over(b);
 }
 
 static int grow(char **data, size_t *cap, size_t max)

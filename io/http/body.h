@@ -62,6 +62,11 @@ static inline bool coil__http_body_over(const coil__http_body *b)
  */
 int coil__http_body_read(coil__http_body *b, coil__http_input *in, void *buf, size_t cap, size_t *n);
 
+#define COIL__HTTP_SKIP_MAX ((size_t)64 * 1024) /* of a body that nobody reads; more costs the connection */
+
+/* Reads what is left away, if it is not much more than that. Whether all has been read. */
+bool coil__http_body_skip(coil__http_body *b, coil__http_input *in);
+
 /* All of it, at most @max bytes; gives malloc'ed @n bytes and a zero behind them. */
 int coil__http_body_read_all(coil__http_body *b, coil__http_input *in, size_t max, char **data, size_t *n);
 

@@ -1,10 +1,12 @@
 /*
- * buffer.c - growing coil__http_buffer, and printing into it; on the task of its connection
+ * buffer.c - growing coil__http_buffer, fields in it, and printing into it; on the task of its connection
  */
 #include "buffer.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+
+#include "text.h"
 
 #define BYTES_MIN 1024
 
@@ -36,6 +38,22 @@ int coil__http_buffer_append(coil__http_buffer *b, const void *data, size_t n)
 {
     COIL_TRY(coil__http_buffer_reserve(b, n));
     coil__http_buffer_put(b, data, n);
+    return 0;
+}
+
+int coil__http_buffer_append_field(coil__http_buffer *b, const char *name, const char *value, const char *const *own,
+                                   const char *side)
+{
+    size_t name_bytes = strlen(name), value_bytes = strlen(value);
+    if (!coil__http_is_token(name, name_bytes))
+        return coil_raise(-EINVAL, "a field's name must be a token");
+    for (; *own; own++)
+        if (coil__http_same(name, name_bytes, *own))
+            return coil_raise(-EINVAL, "%s is set by the %s itself", name, side);
+    if (!coil__http_is_value(value, value_bytes))
+        return coil_raise(-EINVAL, "the value of %s has characters that no field can have", name);
+    COIL_TRY(coil__http_buffer_reserve(b, name_bytes + value_bytes + 4));
+    coil__http_buffer_put_field(b, name, value);
     return 0;
 }
 

@@ -64,7 +64,24 @@ static inline void coil__http_buffer_put(coil__http_buffer *b, const void *data,
     b->end += n;
 }
 
+/* A line of a head, of what has been checked; the same. */
+static inline void coil__http_buffer_put_field(coil__http_buffer *b, const char *name, const char *value)
+{
+    coil__http_buffer_put(b, name, strlen(name));
+    coil__http_buffer_put(b, ": ", 2);
+    coil__http_buffer_put(b, value, strlen(value));
+    coil__http_buffer_put(b, "\r\n", 2);
+}
+
 int coil__http_buffer_append(coil__http_buffer *b, const void *data, size_t n);
+
+/*
+ * A field as a program gives it: checked for what would end a line. @own, which ends with NULL: names that @side sets
+ * itself.
+ */
+int coil__http_buffer_append_field(coil__http_buffer *b, const char *name, const char *value, const char *const *own,
+                                   const char *side);
+
 int coil__http_buffer_appendf(coil__http_buffer *b, const char *format, ...) COIL_PRINTF(2, 3);
 
 #endif

@@ -92,7 +92,7 @@ static int receive(coil__http_input *in, void *buf, size_t cap, size_t *n)
     return coil__http_end_wait(c) ? rc : over(rc);
 }
 
-int coil__http_drain(coil__http_connection *c)
+static int drain(coil__http_connection *c)
 {
     if (coil_stream_write_buffer_size(c->stream) == 0)
         return 0;
@@ -101,15 +101,28 @@ int coil__http_drain(coil__http_connection *c)
     return coil__http_end_wait(c) ? rc : over(rc);
 }
 
+/* The out buffer was given to the stream, which said @rc. */
+static int flushed(coil__http_connection *c, int rc)
+{
+    coil__http_buffer_clear(&c->out);
+    c->response.at = 0;
+    return rc < 0 ? rc : drain(c);
+}
+
 int coil__http_flush(coil__http_connection *c)
 {
     size_t n = coil__http_buffer_size(&c->out);
     if (n == 0)
         return 0;
-    int rc = coil_stream_write(c->stream, coil__http_buffer_first(&c->out), n);
-    coil__http_buffer_clear(&c->out);
-    c->response.at = 0;
-    return rc < 0 ? rc : coil__http_drain(c);
+    return flushed(c, coil_stream_write(c->stream, coil__http_buffer_first(&c->out), n));
+}
+
+int coil__http_flush_with(coil__http_connection *c, const void *data, size_t n, const char *end)
+{
+    const struct iovec pieces[] = {{coil__http_buffer_first(&c->out), coil__http_buffer_size(&c->out)},
+                                   {(void *)(uintptr_t)data, n},
+                                   {(void *)(uintptr_t)end, strlen(end)}};
+    return flushed(c, coil_stream_writelines(c->stream, pieces, 3));
 }
 
 /* --- one request ---------------------------------------------------------------------------------------- */

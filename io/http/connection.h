@@ -143,7 +143,9 @@ bool coil__http_end_wait(coil__http_connection *c);
 
 /* Sends what is in the out buffer, and waits while the client is slow. */
 int coil__http_flush(coil__http_connection *c);
-int coil__http_drain(coil__http_connection *c);
+
+/* The same, then @data and @end at once, which are not copied into the buffer. */
+int coil__http_flush_with(coil__http_connection *c, const void *data, size_t n, const char *end);
 
 /* request.c: the head is over; the strings are ready for the handler. -ENOMEM. */
 int coil__http_request_start(coil_http_request *r);

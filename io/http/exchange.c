@@ -142,25 +142,11 @@ static int flush(coil_http_reply *r)
     return rc;
 }
 
-static bool is_coils_own(const char *name)
-{
-    static const char *const names[] = {"Content-Length", "Transfer-Encoding", "Connection", "Host", "Expect",
-                                        "Upgrade"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (coil__http_same(name, strlen(name), names[i]))
-            return true;
-    return false;
-}
-
 static int put_field(coil__http_buffer *b, const char *name, const char *value)
 {
-    if (!coil__http_is_token(name, strlen(name)))
-        return coil_raise(-EINVAL, "a field's name must be a token");
-    if (is_coils_own(name))
-        return coil_raise(-EINVAL, "%s is set by the client itself", name);
-    if (!coil__http_is_value(value, strlen(value)))
-        return coil_raise(-EINVAL, "the value of %s has characters that no field can have", name); /* I1 */
-    return coil__http_buffer_appendf(b, "%s: %s\r\n", name, value);
+    static const char *const own[] = {"Content-Length", "Transfer-Encoding", "Connection", "Host", "Expect", "Upgrade",
+                                      NULL};
+    return coil__http_buffer_append_field(b, name, value, own, "client"); /* I1 */
 }
 
 static bool has_field(const coil_http_call *call, const char *name)
@@ -184,18 +170,12 @@ static int put_fields(coil__http_buffer *b, const coil_http_session *s, const co
     return 0;
 }
 
-/* Whether a request without a body should say so. */
-static bool expects_body(const char *method)
-{
-    return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
-}
-
 static int put_framing(coil__http_buffer *b, const coil_http_call *call)
 {
     if (call->source && call->source_bytes < 0)
         return coil__http_buffer_appendf(b, "Transfer-Encoding: chunked\r\n\r\n");
     uint64_t n = call->source ? (uint64_t)call->source_bytes : call->body_bytes;
-    if (n > 0 || call->source || expects_body(call->method))
+    if (n > 0 || call->source || coil__http_expects_body(call->method))
         COIL_TRY(coil__http_buffer_appendf(b, "Content-Length: %llu\r\n", (unsigned long long)n));
     return coil__http_buffer_append(b, "\r\n", 2);
 }

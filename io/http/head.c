@@ -149,11 +149,6 @@ static int check_status_line(coil__http_head *h, const char *base, const char *e
     return check_version(h, base, base + 8);
 }
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
 /* A line without its end holds this field and nothing else. The value is trimmed: the parsers do not all do that. */
 static int check_field(coil__http_field *f, const char *base, const char *line, const char *end)
 {
@@ -161,10 +156,7 @@ static int check_field(coil__http_field *f, const char *base, const char *line, 
     if (base + f->name.at != line || colon >= end || *colon != ':' || !coil__http_is_token(line, f->name.bytes))
         return -400; /* also folded lines, and blanks around the name */
     const char *first = colon + 1, *last = end;
-    while (first < last && is_blank(*first))
-        first++;
-    while (last > first && is_blank(last[-1]))
-        last--;
+    coil__http_trim(&first, &last);
     if (first < last && (f->value.bytes == 0 || base + f->value.at != first))
         return -400;
     if (f->value.bytes > 0 && base + f->value.at + f->value.bytes > end)
@@ -211,7 +203,7 @@ static void note_coding(meaning *m, const char *value, size_t n)
     m->codings++;
     m->chunked = coil__http_same(value, n, "chunked");
     const char *last = value + n;
-    while (last > value && last[-1] != ',' && !is_blank(last[-1]))
+    while (last > value && last[-1] != ',' && !coil__http_is_blank(last[-1]))
         last--;
     m->chunked_last = coil__http_same(last, (size_t)(value + n - last), "chunked");
 }
@@ -268,16 +260,11 @@ static int check_framing(coil__http_head *h, const meaning *m)
     return 0;
 }
 
-static bool needs_length(const char *method)
-{
-    return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
-}
-
 static int check_request(coil__http_head *h, const meaning *m)
 {
     if (m->hosts > 1 || m->bad_host || (m->hosts == 0 && h->minor == 1))
         return -400;
-    if (h->minor == 0 && !h->has_length && needs_length(h->method))
+    if (h->minor == 0 && !h->has_length && coil__http_expects_body(h->method))
         return -411; /* its end would be that of the connection */
     if (h->minor == 1 && m->expectations > 0 && !(m->expectations == 1 && m->expects_continue))
         return -417;

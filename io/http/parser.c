@@ -31,14 +31,14 @@ static int on_headers_complete(coil__http_parser *p)
     return 2; /* I1 */
 }
 
-#ifdef COIL_HTTP_LLHTTP
-
-static const llhttp_settings_t settings = {
+static const coil__http_parser_settings settings = {
     .on_url = on_target,
     .on_header_field = on_name,
     .on_header_value = on_value,
     .on_headers_complete = on_headers_complete,
 };
+
+#ifdef COIL_HTTP_LLHTTP
 
 void coil__http_parser_start(coil__http_parser *p, enum coil__http_kind kind, struct coil__http_head *head)
 {
@@ -65,13 +65,6 @@ const char *coil__http_parser_method(const coil__http_parser *p)
 }
 
 #else
-
-static const http_parser_settings settings = {
-    .on_url = on_target,
-    .on_header_field = on_name,
-    .on_header_value = on_value,
-    .on_headers_complete = on_headers_complete,
-};
 
 void coil__http_parser_start(coil__http_parser *p, enum coil__http_kind kind, struct coil__http_head *head)
 {

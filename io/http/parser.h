@@ -15,9 +15,11 @@
 #ifdef COIL_HTTP_LLHTTP
 #include <llhttp.h>
 typedef llhttp_t coil__http_parser;
+typedef llhttp_settings_t coil__http_parser_settings;
 #else
 #include <http_parser.h>
 typedef http_parser coil__http_parser;
+typedef http_parser_settings coil__http_parser_settings;
 #endif
 
 enum coil__http_kind { COIL__HTTP_REQUEST, COIL__HTTP_RESPONSE };

@@ -5,8 +5,6 @@
 
 #include "text.h"
 
-#define SKIP_BYTES_MAX ((size_t)64 * 1024) /* of an unread body; more costs the connection */
-
 static const char *string_at(const coil_http_request *r, coil__http_span span)
 {
     return r->base + span.at;
@@ -135,23 +133,11 @@ bool coil__http_request_skippable(const coil_http_request *r)
     const coil__http_body *b = &r->connection->body;
     if (coil__http_body_over(b))
         return true;
-    return r->asked_to_continue && !b->failed && (b->framing == COIL__HTTP_CHUNKED || b->left <= SKIP_BYTES_MAX);
+    return r->asked_to_continue && !b->failed && (b->framing == COIL__HTTP_CHUNKED || b->left <= COIL__HTTP_SKIP_MAX);
 }
 
 bool coil__http_request_skip(coil_http_request *r)
 {
-    char buf[4096];
     coil__http_connection *c = r->connection;
-    size_t sum = 0, n = 1;
-    if (!coil__http_request_skippable(r))
-        return false;
-    while (n > 0 && sum <= SKIP_BYTES_MAX) {
-        int rc = coil__http_body_read(&c->body, &c->input, buf, sizeof buf, &n);
-        if (rc < 0) {
-            coil_error_release(coil_catch(rc));
-            return false;
-        }
-        sum += n;
-    }
-    return n == 0;
+    return coil__http_request_skippable(r) && coil__http_body_skip(&c->body, &c->input);
 }

@@ -55,9 +55,7 @@ static void put_date(coil__http_connection *c, coil__http_buffer *b)
                  tm.tm_mday % 100, months + 3 * tm.tm_mon, (tm.tm_year + 1900) % 10000, tm.tm_hour % 100,
                  tm.tm_min % 100, tm.tm_sec % 100);
     }
-    PUT(b, "Date: ");
-    put_text(b, c->date);
-    PUT(b, "\r\n");
+    coil__http_buffer_put_field(b, "Date", c->date);
 }
 
 static void put_status(coil__http_buffer *b, int status)
@@ -119,16 +117,10 @@ static int put_head(coil_http_response *r, int status, const char *content_type,
                                               (name ? strlen(name) : 0) + more));
     put_status(b, status);
     put_date(c, b);
-    if (name) {
-        PUT(b, "Server: ");
-        put_text(b, name);
-        PUT(b, "\r\n");
-    }
-    if (content_type) {
-        PUT(b, "Content-Type: ");
-        put_text(b, content_type);
-        PUT(b, "\r\n");
-    }
+    if (name)
+        coil__http_buffer_put_field(b, "Server", name);
+    if (content_type)
+        coil__http_buffer_put_field(b, "Content-Type", content_type);
     put_framing(r, b, status, length);
     put_persistence(c, b);
     if (fields > 0)
@@ -171,31 +163,11 @@ int coil__http_response_refuse(coil_http_response *r, int status)
     return put_head(r, status, NULL, 0, 0);
 }
 
-static bool is_coils_own(const char *name)
-{
-    static const char *const names[] = {"Content-Length", "Transfer-Encoding", "Connection", "Date"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (coil__http_same(name, strlen(name), names[i]))
-            return true;
-    return false;
-}
-
 int coil_http_response_add_header(coil_http_response *r, const char *name, const char *value)
 {
+    static const char *const own[] = {"Content-Length", "Transfer-Encoding", "Connection", "Date", NULL};
     COIL_TRY(check_new(r));
-    if (!coil__http_is_token(name, strlen(name)))
-        return coil_raise(-EINVAL, "a field's name must be a token");
-    if (is_coils_own(name))
-        return coil_raise(-EINVAL, "%s is set by the server itself", name);
-    if (!coil__http_is_value(value, strlen(value)))
-        return coil_raise(-EINVAL, "the value of %s has characters that no field can have", name); /* I1 */
-    coil__http_buffer *b = &r->fields;
-    COIL_TRY(coil__http_buffer_reserve(b, strlen(name) + strlen(value) + 4));
-    put_text(b, name);
-    PUT(b, ": ");
-    put_text(b, value);
-    PUT(b, "\r\n");
-    return 0;
+    return coil__http_buffer_append_field(&r->fields, name, value, own, "server"); /* I1 */
 }
 
 void coil_http_response_set_close(coil_http_response *r)
@@ -215,13 +187,6 @@ static int sent(coil_http_response *r, int rc)
     return rc;
 }
 
-static int send_large(coil__http_connection *c, const void *data, size_t n)
-{
-    COIL_TRY(coil__http_flush(c));
-    COIL_TRY(coil_stream_write(c->stream, data, n));
-    return coil__http_drain(c);
-}
-
 int coil_http_respond(coil_http_response *r, int status, const char *content_type, const void *body, size_t n)
 {
     coil__http_connection *c = r->connection;
@@ -232,7 +197,7 @@ int coil_http_respond(coil_http_response *r, int status, const char *content_typ
     r->state = COIL__HTTP_ENDED;
     if (!r->bodyless) {
         if (!copied)
-            return sent(r, send_large(c, body, n));
+            return sent(r, coil__http_flush_with(c, body, n, ""));
         coil__http_buffer_put(&c->out, body, n);
     }
     return coil__http_buffer_size(&c->out) < BATCH_BYTES ? 0 : sent(r, coil__http_flush(c));
@@ -240,22 +205,23 @@ int coil_http_respond(coil_http_response *r, int status, const char *content_typ
 
 int coil_http_respondf(coil_http_response *r, int status, const char *content_type, const char *format, ...)
 {
-    coil__http_buffer text = {0};
-    char small[512], *large = NULL;
+    char small[512], *text = small;
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
     int n = vsnprintf(small, sizeof small, format, args), rc = n < 0 ? coil_raise(-EINVAL, "a bad format") : 0;
     if (rc == 0 && (size_t)n >= sizeof small) {
-        rc = coil__http_buffer_reserve(&text, (size_t)n + 1);
-        if (rc == 0)
-            vsnprintf(large = text.data, (size_t)n + 1, format, again);
+        text = malloc((size_t)n + 1);
+        rc = text ? 0 : coil_raise(-ENOMEM, NULL);
+        if (text)
+            vsnprintf(text, (size_t)n + 1, format, again);
     }
     va_end(again);
     va_end(args);
     if (rc == 0)
-        rc = coil_http_respond(r, status, content_type, large ? large : small, (size_t)n);
-    free(text.data);
+        rc = coil_http_respond(r, status, content_type, text, (size_t)n);
+    if (text != small)
+        free(text);
     return rc;
 }
 
@@ -274,12 +240,14 @@ static int check_begun(const coil_http_response *r)
                       r->state == COIL__HTTP_NEW ? "this response has not begun" : "this response is over");
 }
 
-static int write_piece(coil_http_response *r, const void *data, size_t n)
+/* Followed by @end. */
+static int write_piece(coil_http_response *r, const void *data, size_t n, const char *end)
 {
     coil__http_connection *c = r->connection;
     if (n > COPIED_BYTES_MAX)
-        return send_large(c, data, n);
-    return coil__http_buffer_append(&c->out, data, n);
+        return coil__http_flush_with(c, data, n, end);
+    COIL_TRY(coil__http_buffer_append(&c->out, data, n));
+    return coil__http_buffer_append(&c->out, end, strlen(end));
 }
 
 static int write_chunk(coil_http_response *r, const void *data, size_t n)
@@ -287,8 +255,7 @@ static int write_chunk(coil_http_response *r, const void *data, size_t n)
     char line[24];
     int bytes = snprintf(line, sizeof line, "%zx\r\n", n);
     COIL_TRY(coil__http_buffer_append(&r->connection->out, line, (size_t)bytes));
-    COIL_TRY(write_piece(r, data, n));
-    return coil__http_buffer_append(&r->connection->out, "\r\n", 2);
+    return write_piece(r, data, n, "\r\n");
 }
 
 int coil_http_response_write(coil_http_response *r, const void *data, size_t n)
@@ -299,7 +266,7 @@ int coil_http_response_write(coil_http_response *r, const void *data, size_t n)
     if (!r->chunked && r->left != UINT64_MAX)
         r->left -= n;
     if (n > 0 && !r->bodyless)
-        COIL_TRY(sent(r, r->chunked ? write_chunk(r, data, n) : write_piece(r, data, n)));
+        COIL_TRY(sent(r, r->chunked ? write_chunk(r, data, n) : write_piece(r, data, n, "")));
     return sent(r, coil__http_flush(r->connection));
 }
 

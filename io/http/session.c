@@ -13,8 +13,6 @@
 
 #include "text.h"
 
-#define SKIP_BYTES_MAX ((size_t)64 * 1024) /* of a redirect's body, to keep its connection */
-
 /* --- requests ------------------------------------------------------------------------------------------- */
 
 /* May be sent again if nobody knows whether it arrived. */
@@ -114,15 +112,8 @@ static void drop_secrets(coil_http_call *call, coil_http_header *kept)
 /* Reads the rest of a small body away, so that the connection can be kept. */
 static void finish(coil_http_reply *r)
 {
-    char buf[4096];
-    size_t sum = 0, n = 1;
-    while (n > 0 && sum < SKIP_BYTES_MAX && r->head.keep_alive) {
-        int rc = coil_http_reply_read(r, buf, sizeof buf, &n);
-        coil_error_release(coil_catch(rc));
-        if (rc < 0)
-            break;
-        sum += n;
-    }
+    if (r->head.keep_alive)
+        (void)coil__http_body_skip(&r->body, &r->input);
     coil_http_reply_free(r);
 }
 

@@ -39,14 +39,9 @@ bool coil__http_is_host(const char *text, size_t n)
     return n == 0 || all_of(text, n, HOST);
 }
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
 bool coil__http_is_value(const char *text, size_t n)
 {
-    return n == 0 || (!is_blank(text[0]) && !is_blank(text[n - 1]) && all_of(text, n, VALUE));
+    return n == 0 || (!coil__http_is_blank(text[0]) && !coil__http_is_blank(text[n - 1]) && all_of(text, n, VALUE));
 }
 
 bool coil__http_is_target(const char *text, size_t n)
@@ -71,14 +66,11 @@ bool coil__http_list_has(const char *list, size_t n, const char *element)
 {
     while (n > 0) {
         const char *comma = memchr(list, ',', n);
-        size_t whole = comma ? (size_t)(comma - list) : n, first = 0, last = whole;
-        while (first < last && is_blank(list[first]))
-            first++;
-        while (last > first && is_blank(list[last - 1]))
-            last--;
-        if (coil__http_same(list + first, last - first, element))
+        const char *first = list, *last = comma ? comma : list + n;
+        size_t whole = (size_t)(last - list) + (comma ? 1 : 0);
+        coil__http_trim(&first, &last);
+        if (coil__http_same(first, (size_t)(last - first), element))
             return true;
-        whole += comma ? 1 : 0;
         list += whole;
         n -= whole;
     }
@@ -109,6 +101,11 @@ bool coil__http_hexadecimal(const char *text, size_t n, uint64_t *number)
     }
     *number = sum;
     return n > 0 && n <= 15;
+}
+
+bool coil__http_expects_body(const char *method)
+{
+    return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
 }
 
 const char *coil__http_reason(int status)

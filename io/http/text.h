@@ -11,6 +11,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A space or a tab: what may stand around values and elements. */
+static inline bool coil__http_is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* Leaves the blanks at both ends out. */
+static inline void coil__http_trim(const char **first, const char **end)
+{
+    while (*first < *end && coil__http_is_blank(**first))
+        ++*first;
+    while (*end > *first && coil__http_is_blank((*end)[-1]))
+        --*end;
+}
+
 /* Whether it is a token: at least one character, all of them tchar. */
 bool coil__http_is_token(const char *text, size_t n);
 
@@ -34,6 +49,9 @@ bool coil__http_decimal(const char *text, size_t n, uint64_t *number);
 
 /* Hexadecimal digits only, 1 to 15 of them, so that no sum of two overflows. */
 bool coil__http_hexadecimal(const char *text, size_t n, uint64_t *number);
+
+/* Whether requests with this method have a body as a rule: one without says so. */
+bool coil__http_expects_body(const char *method);
 
 /* The standard phrase of a status, "" for one without. */
 const char *coil__http_reason(int status);

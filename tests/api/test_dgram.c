@@ -336,6 +336,35 @@ NET_TEST(an_endpoint_buffers_and_tells_its_protocol_to_pause)
     TRACE_IS("made pause resume lost 0");
 }
 
+NET_TEST(lower_limits_pause_an_endpoint_at_once_and_higher_ones_do_not_resume_it)
+{
+    static char data[4000];
+    endpoint e = {.echoes = false};
+    int ends[2];
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    OK(coil_event_new(&e.something));
+    OK(coil_create_datagram_endpoint_on(&protocol, &e, ends[0], &e.transport));
+    OK(coil_datagram_transport_set_write_limits(e.transport, 0, 0)); /* there is nothing yet */
+    OK(coil_datagram_transport_set_write_limits(e.transport, 64 * 1024, 0));
+    while (coil_datagram_transport_get_write_buffer_size(e.transport) < 2 * sizeof data)
+        OK(coil_datagram_transport_sendto(e.transport, data, sizeof data, NULL));
+    OK(coil_datagram_transport_set_write_limits(e.transport, 2 * sizeof data, 0));
+    TRACE_IS("made");
+    OK(coil_datagram_transport_set_write_limits(e.transport, 2 * sizeof data - 1, 0));
+    TRACE_IS("pause");
+    OK(coil_datagram_transport_set_write_limits(e.transport, 100, 10));
+    OK(coil_datagram_transport_set_write_limits(e.transport, 64 * 1024, 16 * 1024));
+    TRACE_IS("");
+    while (!strstr(trace, "resume")) {
+        while (recv(ends[1], data, sizeof data, 0) == sizeof data)
+            continue;
+        turns(1);
+    }
+    close_endpoint(&e);
+    close(ends[1]);
+    TRACE_IS("resume lost 0");
+}
+
 NET_TEST(closing_sends_what_is_buffered_and_aborting_does_not)
 {
     for (int aborts = 0; aborts < 2; aborts++) {
