@@ -258,9 +258,8 @@ static int await_start(coil_runtime *rt, coil__worker *w)
 static int start_thread(coil_runtime *rt, coil__worker *w)
 {
     w->started = STARTING;
-    int rc = pthread_create(&w->thread, NULL, coil__worker_main, w);
-    if (rc != 0)
-        return coil_raise(-rc, "cannot start the thread of worker %u", w->number);
+    if (pthread_create(&w->thread, NULL, coil__worker_main, w) != 0) /* whatever it lacks */
+        return coil_raise(-EAGAIN, "cannot start the thread of worker %u", w->number);
     rt->running++;
     return await_start(rt, w);
 }

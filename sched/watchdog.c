@@ -22,6 +22,7 @@
 
 #include "../src/base/clock.h"
 #include "../src/error.h"
+#include "../src/executor.h"
 
 enum { LOOK_EVERY_MIN_MS = 10, RESCUE_EVERY_US = 250, PATIENCE_MS = 1000 };
 
@@ -402,15 +403,10 @@ void coil__watchdog_enter(coil__watchdog *dog, coil__watched *w)
 
 /* --- starting and stopping -------------------------------------------------------------------------------------- */
 
-/* The program's signals are not for this thread. */
 static int start_thread(coil__watchdog *dog)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&dog->thread, NULL, watch, dog);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rc == 0 ? 0 : coil_raise(-rc, "cannot start the watchdog's thread");
+    int rc = coil__thread_start(&dog->thread, watch, dog);
+    return rc == 0 ? 0 : coil_raise(rc, "cannot start the watchdog's thread");
 }
 
 static void release(coil__watchdog *dog)

@@ -238,73 +238,98 @@ static int send_body(coil_http_reply *r, const coil_http_call *call)
 /* --- both at once --------------------------------------------------------------------------------------- */
 
 /*
- * A server may answer before it has read the whole body, and close then: 413, 401. So the head of the reply is read
- * by another task while the body is sent. That task alone uses the input until it has ended. Source: RFC 9112 9.5.
+ * A server may answer before it has read the whole body, and close then: 413, 401. So one task sends the body, which alone
+ * uses the out buffer until it has ended, and another reads the head of the reply, which alone uses the input. Neither
+ * fails: what they would raise is kept here, since a group that ends its parent hides who else has cancelled that.
+ * Source: RFC 9112 9.5.
  */
 struct both {
     coil_http_reply *reply;
     const coil_http_call *call;
-    coil_task *listener;
-    bool sent, heard;
-    coil_error *error; /* owned; why it was not sent, */
-    coil_error *deaf;  /* why it was not heard */
+    coil_task *sender, *listener;
+    bool sent, heard;                  /* to be read when the task has ended */
+    coil_error *unsent, *deaf, *other; /* owned: why it was not sent, not heard, or neither */
 };
 
-/* It fails, by which the group ends the sending, if the server does not want the rest. */
-static int listen_for_reply(void *arg, void **result)
+/* What is to be raised at the end is kept; only cancellations go on now. */
+static int keep_error(int rc, coil_error **error)
+{
+    if (rc >= 0 || rc == -ECANCELED || rc == COIL_EGENERATOREXIT)
+        return rc;
+    *error = coil_catch(rc);
+    return 0;
+}
+
+static int send_in_task(void *arg, void **result)
+{
+    struct both *b = arg;
+    int rc = send_body(b->reply, b->call);
+    (void)result;
+    b->sent = rc == 0;
+    return keep_error(rc, &b->unsent);
+}
+
+static int listen_in_task(void *arg, void **result)
 {
     struct both *b = arg;
     int rc = read_final_head(b->reply, b->call->method);
     (void)result;
     b->heard = rc == 0;
-    if (b->heard && b->reply->head.status < 300)
+    return keep_error(rc, &b->deaf);
+}
+
+static int start_both(struct both *b, coil_group *group)
+{
+    COIL_TRY(coil_group_create_task(group, coil_coro_of(send_in_task, b), NULL, &b->sender));
+    return coil_group_create_task(group, coil_coro_of(listen_in_task, b), NULL, &b->listener);
+}
+
+static bool is_refused(const struct both *b)
+{
+    return b->heard && b->reply->head.status >= 300;
+}
+
+/* Until nothing is to be expected of who has not ended. On a broken connection there may be a reply nevertheless. */
+static int wait_for_both(struct both *b)
+{
+    coil_task *const tasks[] = {b->sender, b->listener};
+    const coil_http_reply *r = b->reply;
+    size_t done;
+    COIL_TRY(coil_wait(tasks, 2, COIL_FOREVER, COIL_FIRST_COMPLETED, NULL));
+    if (coil_future_done(b->listener) && (!b->heard || is_refused(b)))
         return 0;
-    if (rc == -ECANCELED || rc == COIL_EGENERATOREXIT)
-        return rc;
-    b->deaf = coil_catch(rc);
-    return coil_raise(-EPIPE, "the rest of the body is not wanted");
+    COIL_TRY(coil_wait(&b->sender, 1, COIL_FOREVER, COIL_ALL_COMPLETED, NULL));
+    if (!b->sent && !r->broken)
+        return 0;
+    COIL_TRY(coil_wait(&b->listener, 1, r->session->options.read_timeout_ns, COIL_ALL_COMPLETED, &done));
+    return done > 0 ? 0 : coil_raise(-ETIMEDOUT, "reading took too long");
 }
 
-static int await_listener(void *arg)
-{
-    int rc = coil_await(arg, NULL);
-    if (rc != -EPIPE)
-        return rc;
-    coil_error_release(coil_catch(rc)); /* it has said in struct both what it heard */
-    return 0;
-}
-
-/* The body of the group. On a broken connection there may be a reply nevertheless. */
-static int send_and_wait(struct both *b)
+/* Both have ended. A reply that was heard is worth more than why sending ended. */
+static int settle(const struct both *b)
 {
     coil_http_reply *r = b->reply;
-    int rc = send_body(r, b->call);
-    b->sent = rc == 0;
-    if (r->broken) {
-        b->error = coil_catch(rc);
-        rc = 0;
+    if (b->heard && (b->sent || r->broken || is_refused(b))) {
+        r->head.keep_alive = r->head.keep_alive && b->sent;
+        return 0;
     }
-    if (rc == 0)
-        rc = coil__http_limited(r->deadline, r->session->options.read_timeout_ns, "reading", await_listener,
-                                b->listener);
-    if (rc == 0 || rc == -ECANCELED || rc == COIL_EGENERATOREXIT)
-        return rc;
-    coil_error_release(b->error);
-    b->error = coil_catch(rc);
-    return coil_raise(-EPIPE, "the body was not sent");
+    coil_error *why = b->unsent ? b->unsent : b->deaf ? b->deaf : b->other;
+    return why ? coil_raise_error(coil_error_retain(why)) : coil_raise(-ECANCELED, NULL); /* by what the program calls */
 }
 
-/* @rc: how the group ended. A cancellation goes on; a reply that was heard is worth more than why sending ended. */
-static int settle(const struct both *b, int rc)
+static int run_both(struct both *b, coil_group *group)
 {
-    coil_http_reply *r = b->reply;
-    if (rc == -ECANCELED || rc == COIL_EGENERATOREXIT || (rc < 0 && !b->error && !b->deaf && !b->heard))
-        return rc;
-    coil_error_release(coil_catch(rc));
-    if (!b->heard || !(b->sent || r->broken || r->head.status >= 300))
-        return coil_raise_error(coil_error_retain(b->error ? b->error : b->deaf));
-    r->head.keep_alive = r->head.keep_alive && b->sent;
-    return 0;
+    COIL_TRY(coil_group_enter(group));
+    int rc = start_both(b, group);
+    if (rc == 0)
+        rc = wait_for_both(b);
+    rc = keep_error(rc, &b->other);
+    if (b->sender)
+        coil_future_cancel(b->sender, NULL);
+    if (b->listener)
+        coil_future_cancel(b->listener, NULL);
+    COIL_TRY(coil_group_exit(group, rc));
+    return settle(b);
 }
 
 static int exchange_both(coil_http_reply *r, const coil_http_call *call)
@@ -313,17 +338,13 @@ static int exchange_both(coil_http_reply *r, const coil_http_call *call)
     coil_group *group;
     COIL_TRY(coil_group_new(&group));
     r->listening = true;
-    int rc = coil_group_enter(group);
-    if (rc == 0) {
-        rc = coil_group_create_task(group, coil_coro_of(listen_for_reply, &b), NULL, &b.listener);
-        b.error = coil_catch(rc); /* of no memory; NULL for 0 */
-        rc = settle(&b, coil_group_exit(group, rc < 0 ? 0 : send_and_wait(&b)));
-    }
+    coil_error *error = coil_catch(run_both(&b, group));
     r->listening = false;
+    coil_release(b.sender);
     coil_release(b.listener);
-    coil_error *error = coil_catch(rc);
-    coil_error_release(b.error);
+    coil_error_release(b.unsent);
     coil_error_release(b.deaf);
+    coil_error_release(b.other);
     coil_group_free(group);
     return coil_raise_error(error);
 }
