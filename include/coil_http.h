@@ -227,7 +227,10 @@ COIL_ANY_THREAD int coil_http_session_new(const coil_http_session_options *optio
 /** coil_http_session_free - close its connections. No reply of it may be in use (asserted). NULL is allowed. */
 COIL_ON_LOOP void coil_http_session_free(coil_http_session *session);
 
-/* Gives the next piece of a request's body: 1 .. @cap bytes; *n = 0 at its end. May suspend. */
+/*
+ * Gives the next piece of a request's body: 1 .. @cap bytes; *n = 0 at its end. May suspend. Called in a task of the request's,
+ * with a copy of the asking task's context; it is cancelled when the server does not want the rest.
+ */
 typedef int coil_http_source(void *arg, void *buf, size_t cap, size_t *n);
 
 typedef struct coil_http_call {

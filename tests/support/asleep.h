@@ -23,10 +23,10 @@ static inline char state_of(pid_t id)
     return strrchr(stat, ')')[2];
 }
 
-/* It may have slept for a moment on its way: so it is looked at again. */
+/* It may have slept for a moment on its way: so it is looked at again. What has ended does not wake up, either. */
 static COIL_TEST_UNUSED void wait_until_asleep(pid_t id)
 {
-    for (int seen = 0; seen < 3; seen = state_of(id) == 'S' ? seen + 1 : 0)
+    for (int seen = 0; seen < 3; seen = strchr("SZ", state_of(id)) ? seen + 1 : 0)
         usleep(1000);
 }
 
