@@ -183,7 +183,7 @@ static int wait_for_future(void *arg, void **result)
     return 0;
 }
 
-WORKERS_TEST(2, a_woken_task_is_stolen_from_a_worker_that_computes)
+static void wake_and_compute(void)
 {
     for (int i = 0; i < 20; i++) {
         waking w = {0};
@@ -197,6 +197,14 @@ WORKERS_TEST(2, a_woken_task_is_stolen_from_a_worker_that_computes)
         OK(coil_join(task, NULL));
         coil_release(w.future);
     }
+}
+
+/* Its worker would take it next: only when that takes long the watchdog tells others. */
+TEST(a_woken_task_is_stolen_from_a_worker_that_computes)
+{
+    coil_runtime_options o = workers_options(2);
+    o.stall_ns = COIL_MS(40);
+    run_with_workers(&o, wake_and_compute);
 }
 
 /* --- fairness --------------------------------------------------------------------------------------------------- */
