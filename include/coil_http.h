@@ -229,7 +229,7 @@ COIL_ON_LOOP void coil_http_session_free(coil_http_session *session);
 
 /*
  * Gives the next piece of a request's body: 1 .. @cap bytes; *n = 0 at its end. May suspend. Called in a task of the request's,
- * with a copy of the asking task's context; it is cancelled when the server does not want the rest.
+ * on a stack of the loop's default size, with a copy of the asking task's context. That is cancelled when the server does not want the rest.
  */
 typedef int coil_http_source(void *arg, void *buf, size_t cap, size_t *n);
 

@@ -383,6 +383,8 @@ static void run_send(coil__handle *h)
     t->calling--;
     if (t->closing && coil__list_empty(&t->queue))
         die(t);
+    else if (failed && t->paused && coil__list_empty(&t->queue) && !t->dead && !coil__loop_closed(t->loop))
+        kick(t); /* no next one will bring it */
     else
         arm_send(t);
     leave(t, &guard);

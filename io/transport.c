@@ -540,7 +540,7 @@ static ssize_t send_at_once(coil__transport *t, const struct iovec *pieces, size
     op.bytes = pieces->iov_len;
     if (count > 1) {
         message = (struct msghdr){.msg_iov = (struct iovec *)(uintptr_t)pieces};
-        message.msg_iovlen = count < IOV_MAX ? count : IOV_MAX;
+        message.msg_iovlen = count;
         op.kind = COIL__OP_SENDMSG;
         op.data = &message;
     }
@@ -577,7 +577,8 @@ static int buffer_rest(coil__transport *t, bool first, const struct iovec *piece
         return -ENOMEM;
     for (; n > 0; pieces++) {
         size_t passed = skip < pieces->iov_len ? skip : pieces->iov_len, bytes = pieces->iov_len - passed;
-        (void)coil__bytes_append(to, (const char *)pieces->iov_base + passed, bytes); /* there is room */
+        if (bytes > 0)
+            (void)coil__bytes_append(to, (const char *)pieces->iov_base + passed, bytes); /* there is room */
         skip -= passed;
         n -= bytes;
     }
@@ -649,7 +650,7 @@ int coil__transport_write(coil__transport *t, const void *data, size_t n)
     return write_pieces(t, &piece, 1, n);
 }
 
-/* What takes no messages gets the pieces in one. */
+/* What takes no messages, or not so many pieces, gets them in one. */
 static int write_joined(coil__transport *t, const struct iovec *pieces, size_t count, size_t n)
 {
     char *data = coil__malloc(n), *end = data;
@@ -675,7 +676,7 @@ static size_t sum_of(const struct iovec *pieces, size_t count)
 int coil__transport_writelines(coil__transport *t, const struct iovec *pieces, size_t count)
 {
     size_t n = sum_of(pieces, count);
-    if (t->wire.socket || count <= 1 || n == 0 || n > SSIZE_MAX)
+    if ((t->wire.socket && count <= IOV_MAX) || count <= 1 || n == 0 || n > SSIZE_MAX)
         return write_pieces(t, pieces, count, n);
     return write_joined(t, pieces, count, n);
 }

@@ -276,7 +276,10 @@ static int start_workers(coil_runtime *rt)
 
 /* --- ending ------------------------------------------------------------------------------------------------------------------------ */
 
-/* What a worker's loop still has becomes the facade's, a loop of its own from now on, as one is that has had no thread. */
+/*
+ * What a worker's loop still has becomes the facade's, which is a loop of its own from now on. One whose thread has never
+ * started has its place still.
+ */
 static void fold(coil_loop *facade, coil_loop *loop)
 {
     loop->place = NULL;

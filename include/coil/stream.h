@@ -119,9 +119,11 @@ COIL_ON_LOOP size_t coil_stream_read_buffer_size(const coil_stream *stream);
 COIL_ON_LOOP int coil_stream_write(coil_stream *stream, const void *data, size_t n);
 
 /**
- * coil_stream_writelines - several pieces as one coil_stream_write() of them all, without copying what the kernel takes at once
+ * coil_stream_writelines - several pieces as one coil_stream_write() of them all
  * @pieces: borrows, with what they point to, for the call
  * @count:  their number
+ *
+ * What a socket takes at once is not copied, unless there are more than IOV_MAX pieces.
  */
 COIL_ON_LOOP int coil_stream_writelines(coil_stream *stream, const struct iovec *pieces, size_t count);
 

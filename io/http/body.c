@@ -268,15 +268,17 @@ int coil__http_body_read(coil__http_body *b, coil__http_input *in, void *buf, si
     return rc;
 }
 
-bool coil__http_body_skip(coil__http_body *b, coil__http_input *in)
+int coil__http_body_skip(coil__http_body *b, coil__http_input *in)
 {
     char buf[4096];
     size_t n;
     for (size_t sum = 0; !coil__http_body_over(b) && sum <= COIL__HTTP_SKIP_MAX; sum += n) {
         int rc = coil__http_body_read(b, in, buf, sizeof buf, &n);
+        if (rc == -ECANCELED || rc == COIL_EGENERATOREXIT)
+            return rc;
         coil_error_release(coil_catch(rc));
         if (rc < 0)
-            return false;
+            return 0;
     }
     return coil__http_body_over(b);
 }

@@ -64,8 +64,8 @@ int coil__http_body_read(coil__http_body *b, coil__http_input *in, void *buf, si
 
 #define COIL__HTTP_SKIP_MAX ((size_t)64 * 1024) /* of a body that nobody reads; more costs the connection */
 
-/* Reads what is left away, if it is not much more than that. Whether all has been read. */
-bool coil__http_body_skip(coil__http_body *b, coil__http_input *in);
+/* Reads what is left away, if it is not much more than that. 1: all has been read; 0: not. Errors: only what ends the task. */
+int coil__http_body_skip(coil__http_body *b, coil__http_input *in);
 
 /* All of it, at most @max bytes; gives malloc'ed @n bytes and a zero behind them. */
 int coil__http_body_read_all(coil__http_body *b, coil__http_input *in, size_t max, char **data, size_t *n);

@@ -248,11 +248,10 @@ static int complete(coil__http_connection *c, int rc)
         return fail(c, rc);
     if (!c->keep && c->head.keep_alive && !server_closed(c))
         c->linger = true; /* the client may not have expected that */
-    if (!coil__http_body_over(&c->body) && (!c->keep || !coil__http_request_skip(&c->request))) {
-        c->keep = false;
-        c->linger = true;
-    }
-    return 0;
+    int whole = coil__http_body_over(&c->body) ? 1 : c->keep ? coil__http_request_skip(&c->request) : 0;
+    c->keep = c->keep && whole > 0;
+    c->linger |= whole == 0;
+    return whole < 0 ? whole : 0;
 }
 
 static void forget_request(coil__http_connection *c)

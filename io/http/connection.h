@@ -150,8 +150,8 @@ int coil__http_flush_with(coil__http_connection *c, const void *data, size_t n, 
 /* request.c: the head is over; the strings are ready for the handler. -ENOMEM. */
 int coil__http_request_start(coil_http_request *r);
 
-/* Reads what is left of a small body away; false if the connection has to end instead. */
-bool coil__http_request_skip(coil_http_request *r);
+/* Reads what is left of a small body away, as coil__http_body_skip(); 0 if the connection has to end instead. */
+int coil__http_request_skip(coil_http_request *r);
 
 /* Whether the body will be gone after the request, as far as that is known now. */
 bool coil__http_request_skippable(const coil_http_request *r);

@@ -156,6 +156,17 @@ static bool clean(coil_http_session *s, int64_t now, bool everything)
     return any;
 }
 
+/* The janitor's first step. It stays for a period at least: the connection may be in use again just now. */
+static bool begins(coil_http_session *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->janitor = !s->closed;
+    s->janitor_task = s->closed ? NULL : coil_current_task(); /* I1 */
+    bool begin = s->janitor;
+    pthread_mutex_unlock(&s->lock);
+    return begin;
+}
+
 /* Whether the janitor goes on; if not, the next idle connection starts another one. */
 static bool stays(coil_http_session *s, bool over)
 {
@@ -174,11 +185,12 @@ static int janitor(void *arg, void **result)
     int64_t period = s->options.idle_timeout_ns / 2;
     int rc = 0;
     (void)result;
-    while (stays(s, rc < 0)) {
-        rc = coil_sleep(period < COIL_SECONDS(60) ? period : COIL_SECONDS(60));
-        if (rc == 0)
-            clean(s, coil_loop_time(loop), false);
-    }
+    if (begins(s))
+        do {
+            rc = coil_sleep(period < COIL_SECONDS(60) ? period : COIL_SECONDS(60));
+            if (rc == 0)
+                clean(s, coil_loop_time(loop), false);
+        } while (stays(s, rc < 0));
     release(s); /* I1 */
     return rc;
 }

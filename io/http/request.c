@@ -136,8 +136,8 @@ bool coil__http_request_skippable(const coil_http_request *r)
     return r->asked_to_continue && !b->failed && (b->framing == COIL__HTTP_CHUNKED || b->left <= COIL__HTTP_SKIP_MAX);
 }
 
-bool coil__http_request_skip(coil_http_request *r)
+int coil__http_request_skip(coil_http_request *r)
 {
     coil__http_connection *c = r->connection;
-    return coil__http_request_skippable(r) && coil__http_body_skip(&c->body, &c->input);
+    return coil__http_request_skippable(r) ? coil__http_body_skip(&c->body, &c->input) : 0;
 }

@@ -7,8 +7,7 @@
  * I1 the sweeper is a task that exists while there are connections; it ends by itself at a tick without any, and is
  *    cancelled when a closed server's last one has ended; server->sweeper is set while that may be done
  * I2 a server has a reference of its user, one of each connection, one of the sweeper; the user's goes on to
- *    the reaper, which waits
- *    for connections that have been accepted but do not run yet
+ *    the reaper, which waits for connections that have been accepted but do not run yet
  */
 #include "connection.h"
 

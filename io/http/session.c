@@ -109,12 +109,14 @@ static void drop_secrets(coil_http_call *call, coil_http_header *kept)
     call->header_count = n;
 }
 
-/* Reads the rest of a small body away, so that the connection can be kept. */
-static void finish(coil_http_reply *r)
+/* @rc: what has failed before. Reads the rest of a small body away, so that the connection can be kept. */
+static int finish(coil_http_reply *r, int rc)
 {
-    if (r->head.keep_alive)
-        (void)coil__http_body_skip(&r->body, &r->input);
+    if (rc >= 0 && r->head.keep_alive)
+        rc = coil__http_body_skip(&r->body, &r->input);
+    coil_error *error = coil_catch(rc);
     coil_http_reply_free(r);
+    return coil_raise_error(error);
 }
 
 static int follow(coil_http_session *s, coil_http_call *call, coil_http_header *kept, coil__http_url *url,
@@ -135,9 +137,7 @@ static int follow(coil_http_session *s, coil_http_call *call, coil_http_header *
             if (strcmp(url->origin, r->url.origin) != 0)
                 drop_secrets(call, kept);
         }
-        coil_error *error = coil_catch(rc);
-        finish(r);
-        COIL_TRY(coil_raise_error(error));
+        COIL_TRY(finish(r, rc));
     }
 }
 

@@ -365,6 +365,27 @@ NET_TEST(lower_limits_pause_an_endpoint_at_once_and_higher_ones_do_not_resume_it
     TRACE_IS("resume lost 0");
 }
 
+/* What could not be sent is gone, so there is room. */
+NET_TEST(an_endpoint_resumes_when_the_last_that_is_buffered_cannot_be_sent)
+{
+    static char data[4000];
+    endpoint e = {.echoes = false};
+    int ends[2];
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    OK(coil_event_new(&e.something));
+    OK(coil_create_datagram_endpoint_on(&protocol, &e, ends[0], &e.transport));
+    OK(coil_datagram_transport_set_write_limits(e.transport, 10, 5));
+    while (coil_datagram_transport_get_write_buffer_size(e.transport) == 0)
+        OK(coil_datagram_transport_sendto(e.transport, data, sizeof data, NULL));
+    close(ends[1]);
+    while (!strstr(trace, "resume"))
+        turns(1);
+    ck_assert_uint_eq(coil_datagram_transport_get_write_buffer_size(e.transport), 0);
+    close_endpoint(&e);
+    ck_assert_ptr_nonnull(strstr(trace, "made pause "));
+    trace[0] = '\0';
+}
+
 NET_TEST(closing_sends_what_is_buffered_and_aborting_does_not)
 {
     for (int aborts = 0; aborts < 2; aborts++) {

@@ -463,6 +463,27 @@ NET_TEST(a_session_that_is_freed_leaves_no_task)
     nobody_else_is_left();
 }
 
+/* Tasks that were made without a name count on in theirs. */
+static int tasks_made(void)
+{
+    coil_task *task = spawn(coil_sleep_coro(0, NULL));
+    int number = atoi(strchr(coil_task_get_name(task), '-') + 1);
+    OK(coil_join(task, NULL));
+    return number;
+}
+
+NET_TEST(one_request_after_the_other_needs_one_task_for_what_is_kept)
+{
+    coil_http_server *server = start(tell, NULL, NULL);
+    coil_http_session *session = new_session(NULL);
+    int before = tasks_made();
+    for (int i = 0; i < 20; i++)
+        get(session, url_of(server, "/"));
+    ck_assert_int_le(tasks_made() - before, 5); /* the server has some, too */
+    coil_http_session_free(session);
+    stop(server);
+}
+
 NET_TEST(a_connection_is_not_kept_for_ever)
 {
     coil_http_server *server = start(tell, NULL, NULL);

@@ -368,6 +368,44 @@ NET_TEST(a_redirect_is_not_followed_with_a_source_that_was_read)
     stop(server);
 }
 
+/* A redirect, of whose body the rest never comes. */
+static int redirect_half(coil_stream *stream, void *arg)
+{
+    const char *head;
+    size_t n;
+    (void)arg;
+    OK(coil_stream_readuntil(stream, "\r\n\r\n", 4, &head, &n));
+    writes(stream, "HTTP/1.1 302 Found\r\nLocation: /b\r\nContent-Length: 10\r\n\r\nhalf");
+    int rc = coil_stream_readuntil(stream, "\r\n\r\n", 4, &head, &n);
+    coil_error_release(coil_catch(rc));
+    finish(stream);
+    return 0;
+}
+
+static int get_for_ever(void *url, void **result)
+{
+    coil_http_reply *reply;
+    coil_http_session_options options = {.size = sizeof options, .redirects_max = 3};
+    coil_http_session *session = new_session(&options);
+    (void)result;
+    int rc = coil_http_get(session, url, &reply);
+    coil_error *error = coil_catch(rc);
+    coil_http_session_free(session);
+    return coil_raise_error(error);
+}
+
+NET_TEST(who_is_cancelled_while_the_rest_of_a_redirect_is_read_away_does_not_go_on)
+{
+    char url[64];
+    coil_server *server = listen_with(redirect_half, NULL, NULL);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/a", coil_server_port(server));
+    coil_task *task = spawn(coil_coro_of(get_for_ever, url));
+    OK(coil_sleep(COIL_SECONDS(1)));
+    ck_assert(coil_task_cancel(task, NULL));
+    RAISES(-ECANCELED, "", coil_join(task, NULL));
+    finish_server(server);
+}
+
 /* --- bodies that take their time ------------------------------------------------------------------------ */
 
 static const coil_http_server_options drip_options = {

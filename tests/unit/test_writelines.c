@@ -129,6 +129,20 @@ NET_TEST(lines_are_one_segment)
     close(listener);
 }
 
+NET_TEST(more_lines_than_one_call_takes_are_not_buffered_where_one_write_is_not)
+{
+    enum { MANY = 4000, EACH = 16 };
+    static struct iovec pieces[MANY];
+    coil_stream *a, *b;
+    for (size_t i = 0; i < MANY; i++)
+        pieces[i] = (struct iovec){"sixteen letters", EACH};
+    open_streams(&a, &b);
+    OK(coil_stream_writelines(a, pieces, MANY));
+    ck_assert_uint_eq(coil_stream_write_buffer_size(a), 0);
+    finish(a);
+    finish(b);
+}
+
 NET_TEST(lines_are_one_packet_in_a_pipe_that_keeps_packets_apart)
 {
     coil_stream *s;
