@@ -365,6 +365,12 @@ static int send_queue(coil_datagram_transport *t)
     return rc;
 }
 
+/* Held: there is room again, and nothing will be sent that brings resume_writing: a kick does. */
+static bool resume_waits(const coil_datagram_transport *t)
+{
+    return t->paused && t->buffered <= t->low && !t->dead && !coil__loop_closed(t->loop);
+}
+
 static void run_send(coil__handle *h)
 {
     coil_datagram_transport *t = coil_container_of(h, coil_datagram_transport, send.handle);
@@ -383,8 +389,8 @@ static void run_send(coil__handle *h)
     t->calling--;
     if (t->closing && coil__list_empty(&t->queue))
         die(t);
-    else if (failed && t->paused && coil__list_empty(&t->queue) && !t->dead && !coil__loop_closed(t->loop))
-        kick(t); /* no next one will bring it */
+    else if (failed && coil__list_empty(&t->queue) && resume_waits(t))
+        kick(t);
     else
         arm_send(t);
     leave(t, &guard);
@@ -445,12 +451,6 @@ static int buffer_after_all(coil_datagram_transport *t, const void *data, size_t
     return t->closing ? 0 : enqueue(t, data, bytes, to);
 }
 
-/* Held. There was room again, at home, while pause_writing was being called elsewhere: I5. */
-static bool resume_waits(const coil_datagram_transport *t)
-{
-    return t->loop->parallel && t->paused && t->buffered <= t->low && !t->dead && !coil__loop_closed(t->loop);
-}
-
 /* @pause: as take_pause() said: the program is told. */
 static void end_calling(coil_datagram_transport *t, bool pause)
 {
@@ -460,8 +460,8 @@ static void end_calling(coil_datagram_transport *t, bool pause)
     t->calling--;
     if (pause) {
         t->pausing = false;
-        if (resume_waits(t))
-            kick(t);
+        if (t->loop->parallel && resume_waits(t))
+            kick(t); /* there was room again, at home, in the meantime: I5 */
     }
     leave(t, &guard);
 }

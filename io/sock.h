@@ -28,7 +28,7 @@ int coil__sock_check(coil_loop *loop, int fd);
  */
 COIL_SUSPENDS int coil__sock_call(coil_loop *loop, coil__call *c, const char *what);
 
-/* connect(2), which a stream socket may have to wait for. Errors name the address. */
+/* connect(2), which a stream socket may have to wait for. Its errors name the address, those of waiting do not. */
 COIL_SUSPENDS int coil__sock_connect(coil_loop *loop, int fd, const coil_address *address);
 
 /* A message of one part to @other, or from it: its `bytes` are the room that it has. NULL: unnamed. Borrows both. */

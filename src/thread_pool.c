@@ -168,10 +168,12 @@ static void leave(member *m)
     pool *p = m->pool;
     join_ended(p); /* I4 */
     m->thread = pthread_self();
-    m->next = p->left;
-    p->left = m;
-    if (p->gone)
-        detach(take_left(&p->left));
+    if (p->gone) {
+        detach(m);
+    } else {
+        m->next = p->left;
+        p->left = m;
+    }
     if (--p->threads == 0)
         pthread_cond_broadcast(&p->empty);
     pthread_mutex_unlock(&p->mutex);

@@ -256,6 +256,16 @@ static void open_endpoint(endpoint *e, const coil_datagram_options *o)
     OK(coil_create_datagram_endpoint(&protocol, e, o, &e->transport));
 }
 
+/* On one end of a pair of sockets; returns the other. */
+static int open_on_pair(endpoint *e)
+{
+    int ends[2];
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    OK(coil_event_new(&e->something));
+    OK(coil_create_datagram_endpoint_on(&protocol, e, ends[0], &e->transport));
+    return ends[1];
+}
+
 static void something_happens(endpoint *e)
 {
     OK(coil_event_wait(e->something));
@@ -313,10 +323,7 @@ NET_TEST(an_endpoint_buffers_and_tells_its_protocol_to_pause)
 {
     static char data[4000];
     endpoint e = {.echoes = false};
-    int ends[2], sent = 0;
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
-    OK(coil_event_new(&e.something));
-    OK(coil_create_datagram_endpoint_on(&protocol, &e, ends[0], &e.transport));
+    int peer = open_on_pair(&e), sent = 0;
     RAISES(-EINVAL, "high (1) must be >= low (2) must be >= 0",
            coil_datagram_transport_set_write_limits(e.transport, 1, 2));
     OK(coil_datagram_transport_set_write_limits(e.transport, 8000, 1000));
@@ -326,13 +333,13 @@ NET_TEST(an_endpoint_buffers_and_tells_its_protocol_to_pause)
     }
     ck_assert_uint_eq(coil_datagram_transport_get_write_buffer_size(e.transport), 12000);
     for (int i = 0; i < sent; i++) {
-        while (recv(ends[1], data, sizeof data, 0) != sizeof data)
+        while (recv(peer, data, sizeof data, 0) != sizeof data)
             turns(1);
         ck_assert_int_eq(data[0], (char)i);
     }
     something_happens(&e);
     close_endpoint(&e);
-    close(ends[1]);
+    close(peer);
     TRACE_IS("made pause resume lost 0");
 }
 
@@ -340,10 +347,7 @@ NET_TEST(lower_limits_pause_an_endpoint_at_once_and_higher_ones_do_not_resume_it
 {
     static char data[4000];
     endpoint e = {.echoes = false};
-    int ends[2];
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
-    OK(coil_event_new(&e.something));
-    OK(coil_create_datagram_endpoint_on(&protocol, &e, ends[0], &e.transport));
+    int peer = open_on_pair(&e);
     OK(coil_datagram_transport_set_write_limits(e.transport, 0, 0)); /* there is nothing yet */
     OK(coil_datagram_transport_set_write_limits(e.transport, 64 * 1024, 0));
     while (coil_datagram_transport_get_write_buffer_size(e.transport) < 2 * sizeof data)
@@ -356,12 +360,12 @@ NET_TEST(lower_limits_pause_an_endpoint_at_once_and_higher_ones_do_not_resume_it
     OK(coil_datagram_transport_set_write_limits(e.transport, 64 * 1024, 16 * 1024));
     TRACE_IS("");
     while (!strstr(trace, "resume")) {
-        while (recv(ends[1], data, sizeof data, 0) == sizeof data)
+        while (recv(peer, data, sizeof data, 0) == sizeof data)
             continue;
         turns(1);
     }
     close_endpoint(&e);
-    close(ends[1]);
+    close(peer);
     TRACE_IS("resume lost 0");
 }
 
@@ -370,14 +374,11 @@ NET_TEST(an_endpoint_resumes_when_the_last_that_is_buffered_cannot_be_sent)
 {
     static char data[4000];
     endpoint e = {.echoes = false};
-    int ends[2];
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
-    OK(coil_event_new(&e.something));
-    OK(coil_create_datagram_endpoint_on(&protocol, &e, ends[0], &e.transport));
+    int peer = open_on_pair(&e);
     OK(coil_datagram_transport_set_write_limits(e.transport, 10, 5));
     while (coil_datagram_transport_get_write_buffer_size(e.transport) == 0)
         OK(coil_datagram_transport_sendto(e.transport, data, sizeof data, NULL));
-    close(ends[1]);
+    close(peer);
     while (!strstr(trace, "resume"))
         turns(1);
     ck_assert_uint_eq(coil_datagram_transport_get_write_buffer_size(e.transport), 0);
@@ -391,10 +392,7 @@ NET_TEST(closing_sends_what_is_buffered_and_aborting_does_not)
     for (int aborts = 0; aborts < 2; aborts++) {
         static char data[4000];
         endpoint e = {.echoes = false};
-        int ends[2], got = 0, sent = 0;
-        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
-        OK(coil_event_new(&e.something));
-        OK(coil_create_datagram_endpoint_on(&protocol, &e, ends[0], &e.transport));
+        int peer = open_on_pair(&e), got = 0, sent = 0;
         for (; coil_datagram_transport_get_write_buffer_size(e.transport) < 3 * sizeof data; sent++)
             OK(coil_datagram_transport_sendto(e.transport, data, sizeof data, NULL));
         if (aborts)
@@ -404,17 +402,17 @@ NET_TEST(closing_sends_what_is_buffered_and_aborting_does_not)
         ck_assert(coil_datagram_transport_is_closing(e.transport));
         OK(coil_datagram_transport_sendto(e.transport, "late", 4, NULL)); /* dropped */
         while (!strstr(trace, "lost")) {
-            while (recv(ends[1], data, sizeof data, 0) == sizeof data)
+            while (recv(peer, data, sizeof data, 0) == sizeof data)
                 got++;
             turns(1);
         }
-        while (recv(ends[1], data, sizeof data, 0) == sizeof data)
+        while (recv(peer, data, sizeof data, 0) == sizeof data)
             got++;
         ck_assert_int_eq(got, aborts ? sent - 3 : sent);
         ck_assert_int_eq(coil_datagram_transport_fd(e.transport), -1);
         coil_datagram_transport_free(e.transport);
         coil_event_free(e.something);
-        close(ends[1]);
+        close(peer);
         TRACE_IS("made lost 0");
     }
 }
@@ -423,10 +421,7 @@ NET_TEST(nothing_is_called_after_a_paused_endpoint_is_lost)
 {
     static char data[4000];
     endpoint e = {.echoes = false};
-    int ends[2];
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
-    OK(coil_event_new(&e.something));
-    OK(coil_create_datagram_endpoint_on(&protocol, &e, ends[0], &e.transport));
+    int peer = open_on_pair(&e);
     OK(coil_datagram_transport_set_write_limits(e.transport, 8000, 1000));
     while (!strstr(trace, "pause"))
         OK(coil_datagram_transport_sendto(e.transport, data, sizeof data, NULL));
@@ -436,7 +431,7 @@ NET_TEST(nothing_is_called_after_a_paused_endpoint_is_lost)
     turns(3);
     coil_datagram_transport_free(e.transport);
     coil_event_free(e.something);
-    close(ends[1]);
+    close(peer);
     TRACE_IS("made pause lost 0");
 }
 

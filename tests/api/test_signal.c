@@ -1,7 +1,8 @@
 /* Signals as callbacks of a loop, and Ctrl-C in runners. */
+#include "asleep.h"
 #include "net.h"
-#include "threads.h"
 
+#include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -204,7 +205,7 @@ TASK_TEST(a_handler_runs_in_the_context_it_was_added_in)
 }
 
 typedef struct sleeping {
-    long thread; /* the loop's */
+    pid_t thread; /* the loop's */
     sem_t running;
 } sleeping;
 
@@ -217,11 +218,9 @@ static int tell_that_it_runs(void *arg)
 static void *send_to_sleeping(void *arg)
 {
     sleeping *s = arg;
-    char stat[1024] = "";
     while (sem_wait(&s->running) != 0)
         ;
-    while (stat[0] != 'S')
-        ck_assert(thread_lives(s->thread, stat, sizeof stat));
+    wait_until_asleep(s->thread);
     kill(getpid(), SIGUSR1);
     return NULL;
 }
@@ -237,7 +236,7 @@ TEST(a_signal_wakes_a_sleeping_loop)
 {
     coil_loop *loop;
     pthread_t thread;
-    sleeping s = {.thread = syscall(SYS_gettid)};
+    sleeping s = {.thread = (pid_t)syscall(SYS_gettid)};
     sem_init(&s.running, 0, 0);
     OK(coil_new_event_loop(NULL, &loop));
     OK(coil_loop_add_signal_handler(loop, SIGUSR1, stop_loop, loop));
